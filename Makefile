@@ -31,11 +31,15 @@ check: $(STAMP)
 	@echo "format";        $(BIN)/ruff format --quiet --check $(CHECKED)
 	@echo "lint";          $(BIN)/ruff check --quiet $(CHECKED)
 	@echo "types";         $(BIN)/mypy --no-error-summary $(TYPED)
-	@set -e; for example in $(SERVICE_KIT) $(EXAMPLES); do \
+	@set -e; if [ -n "$(SERVICE_KIT)" ]; then \
+		echo "types of $(SERVICE_KIT)"; \
+		(cd examples && MYPYPATH=. $(BIN)/mypy --no-error-summary --config-file $(CURDIR)/pyproject.toml service_kit); \
+	fi; \
+	for example in $(EXAMPLES); do \
 		echo "types of $$example"; \
 		(cd $$example && MYPYPATH=..:. $(BIN)/mypy --no-error-summary --config-file $(CURDIR)/pyproject.toml .); \
 	done
-	@echo "architecture";  $(BIN)/lint-imports > .venv/lint-imports.txt || { cat .venv/lint-imports.txt; exit 1; }
+	@echo "architecture";  $(BIN)/lint-imports --no-logo > .venv/lint-imports.txt || { cat .venv/lint-imports.txt; exit 1; }
 	@echo "dead code";     $(BIN)/vulture $(CHECKED)
 	@echo "module length"; $(BIN)/python tools/check_module_length.py src/makegood
 
