@@ -1,0 +1,182 @@
+"""Runs in a store of ours: this process is its worker, or, while another process is, a client of it.
+
+    open ──▶ WORKER                       requests go straight to the worker in this process
+      └────▶ CLIENT ──lock is free──▶ WORKER    requests go through the store, and the worker over there answers
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from makegood.engine import journal
+from makegood.engine.run import folded
+from makegood.errors import NotPossible, RunConflict, RunNotFound, StoreError
+from makegood.store.codec import FIRST_HASH, seal, unseal
+from makegood.store.protocol import Write
+from makegood.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from makegood.definition.registry import Registry
+    from makegood.definition.workflow import Workflow
+    from makegood.engine.operator import Request
+    from makegood.engine.run import RunState
+    from makegood.store.protocol import RunRow, Store
+
+TAKE_OVER_SECONDS = 0.25
+POLL_SECONDS = 0.02
+ANSWER_SECONDS = 10.0
+
+
+class LocalBackend:
+    """Implements ``backend.protocol.Backend`` over a ``store.protocol.Store``."""
+
+    def __init__(
+        self, store: Store, registry: Registry, now: Callable[[], float], dice: Callable[[], float], *, work: bool
+    ) -> None:
+        self.store = store
+        self.registry = registry
+        self.worker: Worker | None = None
+        self._now = now
+        self._dice = dice
+        self._work = work
+        self._succession: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        await self.store.open()
+        if self._work and not await self._take_over():
+            self._succession = asyncio.create_task(self._succeed(), name="makegood-succession")
+
+    async def close(self, grace_seconds: float) -> None:
+        if self._succession is not None:
+            self._succession.cancel()
+            await asyncio.gather(self._succession, return_exceptions=True)
+        if self.worker is not None:
+            await self.worker.stop(grace_seconds)
+        await self.store.close()
+
+    async def start(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> None:
+        if self.registry.add(workflow) and self.worker is not None:
+            self.worker.recovery.look()
+        if self.worker is None:
+            created = await self._submit(workflow, run_id, arguments)
+        elif run_id in self.worker.runs:
+            created = await self._durable(run_id)
+            created = False
+        else:
+            run = self.worker.begin(workflow, run_id, arguments)
+            assert run.durable is not None
+            created = await run.durable
+        if not created:
+            await self._check_same(workflow, run_id, arguments)
+
+    async def _durable(self, run_id: str) -> bool:
+        assert self.worker is not None
+        durable = self.worker.runs[run_id].durable
+        return durable is None or await asyncio.shield(durable)
+
+    async def _check_same(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> None:
+        first = (await self.entries(run_id))[0].events[0]
+        assert isinstance(first, journal.RunStarted)
+        if first.workflow != workflow.name:
+            raise RunConflict(f"run {run_id} exists already, of workflow {first.workflow}, not {workflow.name}. Use another id.")
+        if msgspec.json.decode(first.input) != msgspec.json.decode(arguments):
+            raise RunConflict(
+                f"run {run_id} of workflow {workflow.name} exists already with another input. "
+                "The same id and input give the same run; for another input use another id."
+            )
+
+    async def _submit(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> bool:
+        at = self._now()
+        entry = journal.Entry(at, 0, [journal.RunStarted(run_id, workflow.name, arguments)])
+        sealed = seal(entry, 1, FIRST_HASH)
+        return await self.store.submit(Write(None, run_id, workflow.name, "RUNNING", at, None, True, sealed))
+
+    async def ending(self, run_id: str) -> RunState:
+        poll_seconds = POLL_SECONDS
+        while True:
+            if self.worker is not None:
+                self.worker.check()
+                run = self.worker.runs.get(run_id)
+                if run is not None:
+                    return await asyncio.shield(self.worker.ending_of(run))
+            row = await self.find(run_id)
+            if row is None:
+                raise not_found(run_id)
+            if row.ended_at is not None:
+                return folded(await self.entries(run_id))
+            await asyncio.sleep(poll_seconds)
+            poll_seconds = min(poll_seconds * 1.5, 0.5)
+
+    async def entries(self, run_id: str) -> Sequence[journal.Entry]:
+        row = await self.find(run_id)
+        if row is None:
+            raise not_found(run_id)
+        return unseal(run_id, await self.store.journal(row.key))
+
+    async def find(self, run_id: str) -> RunRow | None:
+        return await self.store.find(run_id)
+
+    async def list(
+        self, *, status: str | None, workflow: str | None, limit: int, before_key: int | None
+    ) -> Sequence[RunRow]:
+        return await self.store.list(status=status, workflow=workflow, limit=limit, before_key=before_key)
+
+    async def request(self, run_id: str, request: Request) -> None:
+        if self.worker is None:
+            await self._post(run_id, request)
+            return
+        self.worker.check()
+        if await self.find(run_id) is None:
+            raise not_found(run_id)
+        await self.worker.recovery.request(run_id, request, [])
+        run = self.worker.runs.get(run_id)
+        if run is not None:
+            await self.worker.committer.flushed()
+
+    async def _post(self, run_id: str, request: Request) -> None:
+        row = await self.find(run_id)
+        if row is None:
+            raise not_found(run_id)
+        if row.ended_at is not None:
+            raise NotPossible(f"run {run_id} cannot {request.action}: it has already ended, {row.status}.")
+        number = await self.store.post(run_id, msgspec.json.encode(request))
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                while (answer := await self.store.take_answer(number)) is None:
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            raise StoreError(
+                f"no worker has answered for {ANSWER_SECONDS:g} s. The request is kept and will be carried out when one runs."
+            ) from None
+        if answer.error:
+            raise NotPossible(answer.error)
+
+    async def waiting_for(self, run_id: str, workflow: str) -> str:
+        if self.worker is None:
+            return ""
+        return "" if run_id in self.worker.runs else self.worker.recovery.why_not(run_id, workflow)
+
+    async def _take_over(self) -> bool:
+        epoch = await self.store.take_over(f"{socket.gethostname()}:{os.getpid()}")
+        if epoch is None:
+            return False
+        self.worker = Worker(self.store, epoch, self.registry, self._now, self._dice)
+        self.worker.start()
+        return True
+
+    async def _succeed(self) -> None:
+        """Wait for the worker over there to end, and become the worker."""
+        while not await self._take_over():
+            await asyncio.sleep(TAKE_OVER_SECONDS)
+
+
+def not_found(run_id: str) -> RunNotFound:
+    """The error for an id that no run has."""
+    return RunNotFound(f"there is no run {run_id} in this store. `makegood list` shows those that are.")

@@ -1,0 +1,60 @@
+"""What the client asks of the place where runs live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import msgspec
+
+    from makegood.definition.registry import Registry
+    from makegood.definition.workflow import Workflow
+    from makegood.engine.journal import Entry
+    from makegood.engine.operator import Request
+    from makegood.engine.run import RunState
+    from makegood.store.protocol import RunRow
+
+
+class Backend(Protocol):
+    """Starts runs and answers for them."""
+
+    registry: Registry
+
+    async def open(self) -> None: ...
+
+    async def close(self, grace_seconds: float) -> None: ...
+
+    async def start(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> None:
+        """Make the run durable; if the id exists with the same workflow and input, that is the run.
+
+        Raises:
+            RunConflict: the id exists with another workflow or input.
+        """
+
+    async def ending(self, run_id: str) -> RunState:
+        """Wait until the run has ended; its final state."""
+
+    async def entries(self, run_id: str) -> Sequence[Entry]:
+        """The run's journal, checked against its hashes.
+
+        Raises:
+            RunNotFound, JournalCorrupt
+        """
+
+    async def find(self, run_id: str) -> RunRow | None: ...
+
+    async def list(
+        self, *, status: str | None, workflow: str | None, limit: int, before_key: int | None
+    ) -> Sequence[RunRow]: ...
+
+    async def request(self, run_id: str, request: Request) -> None:
+        """Have an operator's request carried out.
+
+        Raises:
+            NotPossible: the run's state does not admit it; nothing was changed.
+        """
+
+    async def waiting_for(self, run_id: str, workflow: str) -> str:
+        """Why nobody drives a run that has not ended; "" if somebody does."""

@@ -1,0 +1,264 @@
+"""The public API: ``Engine`` starts and finds runs, ``RunHandle`` is one of them. The edges use nothing else."""
+
+from __future__ import annotations
+
+import getpass
+import random
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from makegood.backend.local import LocalBackend, not_found
+from makegood.definition.registry import Registry
+from makegood.definition.workflow import Workflow
+from makegood.description import Description, RunSummary, describe, flatten
+from makegood.engine.keys import checked_run_id
+from makegood.engine.operator import Action, Request
+from makegood.engine.run import Status
+from makegood.errors import (
+    MakegoodError,
+    PayloadError,
+    RunCancelled,
+    RunCompensated,
+    RunError,
+    RunFailed,
+    RunTerminated,
+    UnknownWorkflow,
+    UsageError,
+)
+from makegood.store.memory import MemoryStore
+from makegood.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import ModuleType, TracebackType
+
+    from makegood.backend.protocol import Backend
+    from makegood.description import HistoryItem
+    from makegood.engine.run import RunState
+    from makegood.store.protocol import Store
+
+R = TypeVar("R")
+
+ENDINGS: dict[Status, type[RunError]] = {
+    Status.FAILED: RunFailed,
+    Status.COMPENSATED: RunCompensated,
+    Status.CANCELLED: RunCancelled,
+    Status.TERMINATED: RunTerminated,
+}
+
+
+class Engine:
+    """Durable workflows on a store, inside your own event loop: ``async with mg.Engine("sqlite:///orders.db") as engine``.
+
+    Args:
+        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``memory://`` (nothing survives: for experiments).
+        definitions: modules and workflows to run. ``start`` adds its own; runs of unknown workflows wait.
+        work: False for a pure client, which never becomes the worker of the store.
+        grace_seconds: how long attempts under way may take to end when the engine is closed.
+        now: the wall clock, in seconds since 1970.
+        dice: random numbers in [0, 1) for the jitter of retries.
+    """
+
+    def __init__(  # noqa: PLR0913 - time and randomness are parameters
+        self,
+        url: str,
+        definitions: Iterable[ModuleType | Workflow[..., Any]] = (),
+        *,
+        work: bool = True,
+        grace_seconds: float = 10.0,
+        now: Callable[[], float] = time.time,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        self.url = url
+        self._store = store_at(url)
+        self._registry = Registry(definitions)
+        self._work = work
+        self._now = now
+        self._dice = dice
+        self._grace_seconds = grace_seconds
+        self._backend: Backend | None = None
+
+    async def __aenter__(self) -> Engine:
+        backend = LocalBackend(self._store, self._registry, self._now, self._dice, work=self._work)
+        await backend.open()
+        self._backend = backend
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            await backend.close(self._grace_seconds)
+
+    @property
+    def backend(self) -> Backend:
+        if self._backend is None:
+            raise UsageError(f"the engine on {self.url} is not open: use it inside `async with mg.Engine(…) as engine:`.")
+        return self._backend
+
+    async def start(self, workflow: Workflow[..., R], *args: Any, id: str | None = None, **kwargs: Any) -> RunHandle[R]:  # noqa: A002 - the public API
+        """Start a run; it is durable when this returns. The same id and input again: the same run.
+
+        Args:
+            workflow: an ``@mg.workflow`` function.
+            args, kwargs: its arguments.
+            id: names the run, for you and for idempotency; by default a new one is made up.
+
+        Raises:
+            RunConflict: the id exists with another workflow or input.
+            PayloadError: an argument cannot be stored.
+        """
+        backend = self.backend
+        if not isinstance(workflow, Workflow):
+            raise UsageError(f"start() takes a function decorated with @mg.workflow, not {workflow!r}.")
+        arguments = workflow.signature.encode_arguments(args, kwargs)
+        run_id = f"{workflow.name}-{secrets.token_hex(8)}" if id is None else checked_run_id(id)
+        await backend.start(workflow, run_id, arguments)
+        return RunHandle(run_id, self, workflow)
+
+    async def run(self, workflow: Workflow[..., R], *args: Any, id: str | None = None, **kwargs: Any) -> R:  # noqa: A002 - the public API
+        """Start a run and wait for its result: ``start`` and ``result`` in one."""
+        handle = await self.start(workflow, *args, id=id, **kwargs)
+        return await handle.result()
+
+    async def get(self, run_id: str) -> RunHandle[Any]:
+        """The run of that id.
+
+        Raises:
+            RunNotFound: there is none.
+        """
+        row = await self.backend.find(run_id)
+        if row is None:
+            raise not_found(run_id)
+        try:
+            workflow = self._registry.get(row.workflow)
+        except UnknownWorkflow:
+            return RunHandle(run_id, self, None)
+        return RunHandle(run_id, self, workflow)
+
+    async def list(
+        self, *, status: str | None = None, workflow: str | None = None, limit: int = 100, before_key: int | None = None
+    ) -> list[RunSummary]:
+        """Runs, the newest first; ``before_key`` (a summary's ``key``) continues a list."""
+        if status is not None and status not in set(Status):
+            raise UsageError(f"there is no status {status!r}: it is one of {', '.join(Status)}.")
+        rows = await self.backend.list(status=status, workflow=workflow, limit=limit, before_key=before_key)
+        return [RunSummary(row.key, row.id, row.workflow, row.status, row.started_at, row.ended_at) for row in rows]
+
+
+class RunHandle(Generic[R]):
+    """One run, wherever it is being driven."""
+
+    def __init__(self, run_id: str, engine: Engine, workflow: Workflow[..., R] | None) -> None:
+        self.id = run_id
+        self._engine = engine
+        self._workflow = workflow
+
+    async def result(self) -> R:
+        """Wait for the run's end and give its result; plain JSON values if this engine does not know the workflow.
+
+        Raises:
+            RunFailed, RunCompensated, RunCancelled, RunTerminated: the run ended otherwise, with the cause.
+        """
+        state = await self._engine.backend.ending(self.id)
+        if state.status is Status.COMPLETED:
+            assert state.result is not None
+            if self._workflow is None:
+                return msgspec.json.decode(state.result)  # type: ignore[no-any-return]
+            return self._workflow.signature.decode_result(state.result)  # type: ignore[no-any-return]
+        raise error_of(state)
+
+    async def describe(self) -> Description:
+        """What the run has done, undone and left, and what it waits for."""
+        backend = self._engine.backend
+        entries = await backend.entries(self.id)
+        description = describe(entries)
+        if description.ended_at is None and not description.parked:
+            why_not = await backend.waiting_for(self.id, description.workflow)
+            if why_not:
+                description = msgspec.structs.replace(description, waiting_for=why_not)
+        return description
+
+    async def history(self) -> list[HistoryItem]:
+        """The journal, event by event."""
+        return flatten(await self._engine.backend.entries(self.id))
+
+    async def verify(self) -> int:
+        """Check the journal's hash chain and that its events make sense; the number of entries.
+
+        Raises:
+            JournalCorrupt: it was altered; the message says where.
+        """
+        entries = await self._engine.backend.entries(self.id)
+        describe(entries)
+        return len(entries)
+
+    async def cancel(self, why: str = "", *, by: str | None = None) -> None:
+        """Ask the run to stop: the workflow gets ``CancelledError``, and what was done is undone."""
+        await self._request("cancel", by=by, why=why)
+
+    async def retry(self, step: str = "", *, why: str = "", by: str | None = None) -> None:
+        """Give a parked step or compensation a new round of attempts, or a run whose code was corrected another try."""
+        await self._request("retry", step=step, by=by, why=why)
+
+    async def skip(self, step: str = "", *, why: str = "", by: str | None = None) -> None:
+        """Go on without a parked step (its call returns None); a skipped compensation leaves its effect open: residue."""
+        await self._request("skip", step=step, by=by, why=why)
+
+    async def resolve(self, result: Any = None, step: str = "", *, why: str = "", by: str | None = None) -> None:
+        """Say how a parked step turned out: it is done, with this result; a parked compensation: it was done by hand."""
+        try:
+            data = msgspec.Raw(msgspec.json.encode(result, enc_hook=_model_json))
+        except (TypeError, ValueError, msgspec.MsgspecError) as error:
+            raise PayloadError(f"the result {result!r} cannot be stored as JSON: {error}.") from error
+        await self._request("resolve", step=step, by=by, why=why, result=data)
+
+    async def _request(
+        self, action: Action, *, by: str | None, why: str, step: str = "", result: msgspec.Raw | None = None
+    ) -> None:
+        request = Request(action, by if by is not None else operator_name(), why, step, result)
+        await self._engine.backend.request(self.id, request)
+
+    def __repr__(self) -> str:
+        return f"<run {self.id}>"
+
+
+def store_at(url: str) -> Store:
+    """The store that a URL names.
+
+    Raises:
+        UsageError: no store has such a URL.
+    """
+    scheme, separator, rest = url.partition("://")
+    if scheme == "memory" and separator:
+        return MemoryStore()
+    if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+        return SqliteStore(rest[1:])
+    raise UsageError(f"{url!r} names no store: use sqlite:///orders.db, sqlite:////absolute/path.db or memory://.")
+
+
+def error_of(state: RunState) -> MakegoodError:
+    """What ``result`` raises for a run that ended like this."""
+    assert state.status_ is not None
+    return ENDINGS[state.status_](
+        state.id, state.failure, step=state.failed_step or None, undone=state.undone, residue=state.residue
+    )
+
+
+def operator_name() -> str:
+    """Who acts, where nobody is named: the user of this process."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def _model_json(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        raise TypeError(f"objects of type {type(value).__qualname__} have no JSON form")
+    return dump(mode="json")

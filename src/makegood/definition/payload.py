@@ -1,0 +1,115 @@
+"""Payloads: the values that cross the journal, as JSON typed by annotations.
+
+``Payload`` encodes and decodes one type; ``definition.signature`` holds one per function. A value is accepted only
+if it comes back equal: what a run sees after a restart is what it saw before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from makegood.errors import DefinitionError, PayloadError
+
+LIMIT_BYTES = 2 * 1024 * 1024
+NULL = msgspec.Raw(b"null")
+
+
+class Payload:
+    """The way of one annotated type through JSON and back."""
+
+    __slots__ = ("_decoder", "annotation")
+
+    def __init__(self, annotation: Any, where: str) -> None:
+        self.annotation = annotation
+        try:
+            self._decoder = msgspec.json.Decoder(annotation, dec_hook=_decode_hook)
+        except (TypeError, RuntimeError, NotImplementedError) as error:
+            raise DefinitionError(f"{where}: the annotation {annotation!r} cannot be stored as JSON: {error}") from error
+
+    def encode(self, value: Any, where: str) -> tuple[msgspec.Raw, Any]:
+        """The value as JSON, and the value as it will be read back.
+
+        Raises:
+            PayloadError: it does not fit the annotation, does not come back equal, or is larger than LIMIT_BYTES.
+        """
+        if value is None and (self.annotation is None or self.annotation is Any):
+            return NULL, None
+        try:
+            data = _encoder.encode(value)
+        except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError, msgspec.MsgspecError) as error:
+            raise PayloadError(f"{where}: {_shown(value)} cannot be stored as JSON: {error}. {HINT}") from error
+        if len(data) > LIMIT_BYTES:
+            raise PayloadError(
+                f"{where}: {len(data):,} bytes of JSON, and the limit is {LIMIT_BYTES:,}. "
+                "Keep large data elsewhere and pass a reference to it."
+            )
+        raw = msgspec.Raw(data)
+        back = self.decode(raw, where)
+        if not _same(value, back):
+            raise PayloadError(
+                f"{where}: {_shown(value)} would come back from JSON as {_shown(back)} under the annotation "
+                f"{_type_text(self.annotation)}. {HINT}"
+            )
+        return raw, back
+
+    def decode(self, raw: msgspec.Raw, where: str) -> Any:
+        """The value that was stored.
+
+        Raises:
+            PayloadError: the stored JSON does not fit the annotation.
+        """
+        try:
+            return self._decoder.decode(raw)
+        except (msgspec.MsgspecError, RecursionError, ValueError, TypeError) as error:
+            raise PayloadError(
+                f"{where}: the value does not fit the annotation {_type_text(self.annotation)}: {error}. {HINT}"
+            ) from error
+
+
+HINT = (
+    "Use JSON types, dataclasses, msgspec structs, pydantic models, datetime, Decimal, UUID or Enum, "
+    "and annotate the parameter or result with the exact type."
+)
+
+
+def _same(value: Any, back: Any) -> bool:
+    if value is back:
+        return True
+    try:
+        if value == back:
+            return type(value) is type(back) or not isinstance(value, (tuple, list, set, frozenset, bool))
+        # Classes without an __eq__ of their own compare by identity: then their JSON has to agree.
+        return type(value) is type(back) and type(value).__eq__ is object.__eq__ and _encoder.encode(value) == _encoder.encode(back)
+    except Exception:  # noqa: BLE001 - a user's __eq__ may raise anything; then nothing says that the two are the same
+        return False
+
+
+def _encode_hook(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    if dump is not None and not isinstance(value, type):
+        return dump(mode="json")
+    raise TypeError(f"objects of type {type(value).__qualname__} have no JSON form")
+
+
+def _decode_hook(annotation: type, stored: Any) -> Any:
+    validate = getattr(annotation, "model_validate", None)
+    if validate is not None:
+        return validate(stored)
+    raise TypeError(f"type {_type_text(annotation)} cannot be read from JSON")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_encode_hook)
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
+        text = f"<unprintable {type(value).__qualname__}>"
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
+def _type_text(annotation: Any) -> str:
+    return annotation.__qualname__ if isinstance(annotation, type) else str(annotation)

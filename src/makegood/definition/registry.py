@@ -1,0 +1,64 @@
+"""The workflows that an engine was given, by name. Explicit: each engine has its own, nothing registers itself."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from makegood.definition.step import Step
+from makegood.definition.workflow import Workflow
+from makegood.errors import DefinitionError, UnknownWorkflow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Registry:
+    """Workflows by name."""
+
+    def __init__(self, definitions: Iterable[ModuleType | Workflow[..., Any]] = ()) -> None:
+        self._workflows: dict[str, Workflow[..., Any]] = {}
+        for definition in definitions:
+            self.add(definition)
+
+    def add(self, definition: ModuleType | Workflow[..., Any]) -> bool:
+        """Add a workflow, or every workflow of a module. True if there was anything new.
+
+        Raises:
+            DefinitionError: another workflow has the same name, an annotation cannot be stored, or it is neither.
+        """
+        if isinstance(definition, ModuleType):
+            found = [value for value in vars(definition).values() if isinstance(value, Workflow)]
+            return any([self.add(workflow) for workflow in found])
+        if not isinstance(definition, Workflow):
+            hint = " Steps need no registration." if isinstance(definition, Step) else ""
+            raise DefinitionError(f"{definition!r} is neither a workflow nor a module with workflows.{hint}")
+        known = self._workflows.get(definition.name)
+        if known is definition:
+            return False
+        if known is not None:
+            raise DefinitionError(
+                f"two workflows are called {definition.name}: one of {known.__module__} and one of {definition.__module__}. "
+                "Give one of them another name: @mg.workflow(name=…)."
+            )
+        definition.signature.resolve()
+        self._workflows[definition.name] = definition
+        return True
+
+    def get(self, name: str) -> Workflow[..., Any]:
+        """The workflow of that name.
+
+        Raises:
+            UnknownWorkflow: this engine was not given it.
+        """
+        try:
+            return self._workflows[name]
+        except KeyError:
+            known = ", ".join(sorted(self._workflows)) or "none"
+            raise UnknownWorkflow(
+                f"this engine has no workflow {name} (it has: {known}). Give it to the engine: mg.Engine(url, [module])."
+            ) from None
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._workflows)

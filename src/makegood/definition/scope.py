@@ -1,0 +1,22 @@
+"""Where a call happens: the workflow that is being driven, if any. Set by the engine, read by steps."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from makegood.definition.step import Step
+
+
+class Scope(Protocol):
+    """A running workflow, as far as a declaration needs to know it."""
+
+    def call_step(
+        self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Coroutine[Any, Any, Any]: ...
+
+
+current_scope: ContextVar[Scope | None] = ContextVar("makegood_scope", default=None)

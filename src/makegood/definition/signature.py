@@ -1,0 +1,121 @@
+"""What a user's function takes and returns, and how both travel as JSON.
+
+Arguments are kept as one JSON array in the order of the parameters, defaults filled in.
+Annotations are resolved at first use, when every class that they name exists.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from makegood.definition.payload import Payload
+from makegood.errors import DefinitionError, PayloadError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Signature:
+    """The parameters and the result of one function, with their payload types."""
+
+    def __init__(self, function: Callable[..., Any], kind: str) -> None:
+        self.function = function
+        self.where = f"{kind} {function.__name__}"
+        self._signature = inspect.signature(function)
+        self._names = tuple(self._signature.parameters)
+        self._keyword_names = []
+        for parameter in self._signature.parameters.values():
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise DefinitionError(
+                    f"{self.where}: *args and **kwargs cannot be stored by annotation. Name each parameter."
+                )
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                self._keyword_names.append(parameter.name)
+        self._positional_count = len(self._names) - len(self._keyword_names)
+
+    def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> msgspec.Raw:
+        """Check the arguments against the signature and encode them.
+
+        Raises:
+            UsageError: they do not fit the signature.
+            PayloadError: one of them cannot be stored.
+        """
+        if kwargs or len(args) != len(self._names):
+            try:
+                bound = self._signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise UsageError(f"{self.where}{self._signature}: {error}.") from None
+            bound.apply_defaults()
+            args = tuple(bound.arguments.values())
+        try:
+            return self._arguments.encode(args, f"arguments of {self.where}")[0]
+        except PayloadError:
+            for name, payload, value in zip(self._names, self._parameters, args, strict=True):
+                payload.encode(value, f"argument '{name}' of {self.where}")
+            raise
+
+    def call(self, arguments: msgspec.Raw, *before: Any) -> Any:
+        """Call the function with stored arguments (a coroutine function returns its coroutine)."""
+        return self.call_other(self.function, arguments, *before)
+
+    def call_other(self, function: Callable[..., Any], arguments: msgspec.Raw, *before: Any) -> Any:
+        """Call another function that takes the same arguments (a compensation, after its result)."""
+        values = self._arguments.decode(arguments, f"arguments of {self.where}")
+        if not self._keyword_names:
+            return function(*before, *values)
+        keywords = dict(zip(self._keyword_names, values[self._positional_count :], strict=True))
+        return function(*before, *values[: self._positional_count], **keywords)
+
+    def encode_result(self, value: Any) -> tuple[msgspec.Raw, Any]:
+        """The result as JSON, and as a reader will see it."""
+        return self._result.encode(value, f"result of {self.where}")
+
+    def decode_result(self, raw: msgspec.Raw) -> Any:
+        return self._result.decode(raw, f"result of {self.where}")
+
+    def resolve(self) -> None:
+        """Build the payload types now, so that a wrong annotation is found at the start and not in the middle of a run."""
+        _ = self._arguments, self._result
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        try:
+            return get_type_hints(self.function, include_extras=True)
+        except NameError as error:
+            raise DefinitionError(
+                f"{self.where}: the annotations name something that cannot be found: {error}. "
+                "Import it at run time, not only under TYPE_CHECKING."
+            ) from error
+
+    @cached_property
+    def _parameters(self) -> tuple[Payload, ...]:
+        return tuple(
+            Payload(self._hints.get(name, Any), f"argument '{name}' of {self.where}") for name in self._names
+        )
+
+    @cached_property
+    def _arguments(self) -> Payload:
+        annotations = tuple(payload.annotation for payload in self._parameters)
+        return Payload(tuple[annotations] if annotations else tuple[()], f"arguments of {self.where}")  # type: ignore[valid-type]
+
+    @cached_property
+    def _result(self) -> Payload:
+        annotation = self._hints.get("return", Any)
+        return Payload(None if annotation is type(None) else annotation, f"result of {self.where}")
+
+
+def accepts_none_first(function: Callable[..., Any]) -> bool:
+    """Whether the first parameter's annotation admits None (or there is none)."""
+    first = next(iter(inspect.signature(function).parameters), None)
+    try:
+        annotation = get_type_hints(function).get(first, Any) if first else Any
+    except NameError:
+        return True
+    if annotation in (Any, object, None, type(None)):
+        return True
+    return get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)

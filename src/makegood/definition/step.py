@@ -1,0 +1,267 @@
+"""``@mg.step``: one durable effect, with its compensation, its probe and its options."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
+
+import msgspec
+
+from makegood.definition.retry import Retry, seconds
+from makegood.definition.scope import current_scope
+from makegood.definition.signature import Signature, accepts_none_first
+from makegood.errors import DefinitionError, OutsideWorkflow
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from datetime import timedelta
+
+P = ParamSpec("P")
+R = TypeVar("R")
+U = TypeVar("U")
+
+DEFAULT_RETRY = Retry(max_attempts=3, initial=0.5, factor=2)
+
+
+class NotDone:
+    """What a probe returns when it knows that the step did not take effect: ``return mg.NotDone()``."""
+
+    def __repr__(self) -> str:
+        return "NotDone()"
+
+
+class StepOptions(msgspec.Struct, frozen=True):
+    """How a step is run. Times in seconds; ``retry=None`` is one attempt."""
+
+    name: str
+    retry: Retry | None = DEFAULT_RETRY
+    timeout_seconds: float | None = None
+    critical: bool = True
+    on_exhausted: Literal["fail", "park"] = "fail"
+    fatal: tuple[type[BaseException], ...] = ()
+    unknown: tuple[type[BaseException], ...] = ()
+
+    def wait_seconds(self, attempt: int, dice: float) -> float | None:
+        """The wait before this attempt, or None when it is one too many."""
+        if self.retry is None:
+            return 0.0 if attempt == 1 else None
+        return self.retry.wait_seconds(attempt, dice)
+
+
+class Compensation(msgspec.Struct, frozen=True):
+    """How a step is undone: a function of its result (None: nobody knows) and its arguments."""
+
+    function: Callable[..., Any]
+    retry: Retry | None = DEFAULT_RETRY
+    timeout_seconds: float | None = None
+
+    def wait_seconds(self, attempt: int, dice: float) -> float | None:
+        """The wait before this attempt, or None when it is one too many."""
+        if self.retry is None:
+            return 0.0 if attempt == 1 else None
+        return self.retry.wait_seconds(attempt, dice)
+
+
+class Step(Generic[P, R]):
+    """A declared step. Calling it inside a workflow runs it durably; ``function`` is the undecorated function.
+
+    A call schedules the step at once, like ``asyncio.create_task``, and returns an awaitable for its result.
+    A call that is never awaited is still waited for before the run ends.
+    """
+
+    def __init__(self, function: Callable[..., Any], options: StepOptions) -> None:
+        self.function = function
+        self.options_ = options
+        self.signature = Signature(function, "step")
+        self.undo: Compensation | None = None
+        self.probe_function: Callable[..., Any] | None = None
+        self.__name__ = options.name
+        self.__doc__ = function.__doc__
+        self.__module__ = function.__module__
+        self.__wrapped__ = function
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        scope = current_scope.get()
+        if scope is None:
+            raise OutsideWorkflow(
+                f"step {self.options_.name} was called outside a workflow. Await it inside an @mg.workflow function "
+                f"that an engine runs, or call {self.options_.name}.function(…) to run the plain function, not durably."
+            )
+        return scope.call_step(self, args, kwargs)
+
+    def options(  # noqa: PLR0913 - these are the step options of the public API
+        self,
+        *,
+        name: str | None = None,
+        retry: Retry | None | Literal["same"] = "same",
+        timeout: float | timedelta | None | Literal["same"] = "same",
+        critical: bool | None = None,
+        on_exhausted: Literal["fail", "park"] | None = None,
+    ) -> Step[P, R]:
+        """The same step with other options, for one call: ``await charge.options(timeout=5)(order)``."""
+        same = self.options_
+        other: Step[P, R] = Step(
+            self.function,
+            msgspec.structs.replace(
+                same,
+                name=_checked_name(name or same.name),
+                retry=same.retry if retry == "same" else retry,
+                timeout_seconds=same.timeout_seconds if timeout == "same" else _timeout_seconds(timeout),
+                critical=same.critical if critical is None else critical,
+                on_exhausted=on_exhausted or same.on_exhausted,
+            ),
+        )
+        other.signature = self.signature
+        other.undo = self.undo
+        other.probe_function = self.probe_function
+        return other
+
+    @overload
+    def compensation(self, function: Callable[Concatenate[R | None, P], U], /) -> Callable[Concatenate[R | None, P], U]: ...
+    @overload
+    def compensation(
+        self, *, retry: Retry | None = ..., timeout: float | timedelta | None = ...
+    ) -> Callable[[Callable[Concatenate[R | None, P], U]], Callable[Concatenate[R | None, P], U]]: ...
+    def compensation(
+        self, function: Any = None, /, *, retry: Retry | None = DEFAULT_RETRY, timeout: float | timedelta | None = None
+    ) -> Any:
+        """Declare how this step is undone: a function of its result (None: nobody knows it) and its arguments.
+
+        It must be idempotent and must cope with an effect that never happened. The function is returned unchanged.
+        """
+
+        def declare(undo: Callable[..., U]) -> Callable[..., U]:
+            if self.undo is not None:
+                raise DefinitionError(f"step {self.options_.name} already has a compensation, {self.undo.function.__name__}.")
+            self._check_parameters("compensation", undo, skipping=1)
+            if not accepts_none_first(undo):
+                raise DefinitionError(
+                    f"compensation {undo.__name__} of step {self.options_.name}: the first parameter is the step's result "
+                    "and is None when nobody knows it. Annotate it as `… | None` and handle None."
+                )
+            self.undo = Compensation(undo, retry, _timeout_seconds(timeout))
+            return undo
+
+        return declare if function is None else declare(function)
+
+    def probe(
+        self, function: Callable[P, Awaitable[R | NotDone]] | Callable[P, R | NotDone]
+    ) -> Callable[P, Awaitable[R | NotDone]] | Callable[P, R | NotDone]:
+        """Declare how to find out whether the step took effect: its result, or ``mg.NotDone()``.
+
+        Takes the step's arguments. Asked after an attempt with an unknown outcome. The function is returned unchanged.
+        """
+        if self.probe_function is not None:
+            raise DefinitionError(f"step {self.options_.name} already has a probe, {self.probe_function.__name__}.")
+        self._check_parameters("probe", function, skipping=0)
+        self.probe_function = function
+        return function
+
+    def __repr__(self) -> str:
+        return f"<step {self.options_.name}>"
+
+    def _check_parameters(self, kind: str, function: Callable[..., Any], skipping: int) -> None:
+        own = list(inspect.signature(self.function).parameters.values())
+        others = list(inspect.signature(function).parameters.values())[skipping:]
+        if [(p.name, p.kind) for p in own] != [(p.name, p.kind) for p in others]:
+            first = "the result first, then " if skipping else ""
+            expected = ", ".join(p.name for p in own) or "nothing"
+            raise DefinitionError(
+                f"{kind} {function.__name__} of step {self.options_.name} must take {first}the step's own parameters: {expected}."
+            )
+
+
+@overload
+def step(function: Callable[P, Coroutine[Any, Any, R]], /) -> Step[P, R]: ...
+@overload
+def step(function: Callable[P, R], /) -> Step[P, R]: ...
+@overload
+def step(
+    *,
+    name: str | None = ...,
+    retry: Retry | None = ...,
+    timeout: float | timedelta | None = ...,
+    critical: Literal[True] = ...,
+    on_exhausted: Literal["fail", "park"] = ...,
+    fatal: tuple[type[BaseException], ...] = ...,
+    unknown: tuple[type[BaseException], ...] = ...,
+) -> _StepDecorator: ...
+@overload
+def step(
+    *,
+    name: str | None = ...,
+    retry: Retry | None = ...,
+    timeout: float | timedelta | None = ...,
+    critical: Literal[False],
+    on_exhausted: Literal["fail", "park"] = ...,
+    fatal: tuple[type[BaseException], ...] = ...,
+    unknown: tuple[type[BaseException], ...] = ...,
+) -> _BestEffortDecorator: ...
+def step(  # noqa: PLR0913 - these are the step options of the public API
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    retry: Retry | None = DEFAULT_RETRY,
+    timeout: float | timedelta | None = None,
+    critical: bool = True,
+    on_exhausted: Literal["fail", "park"] = "fail",
+    fatal: tuple[type[BaseException], ...] = (),
+    unknown: tuple[type[BaseException], ...] = (),
+) -> Any:
+    """Declare a step: an effect that is recorded, retried and, if need be, undone.
+
+    Args:
+        name: its name in the journal; the function's own by default. Renaming it breaks running runs.
+        retry: when to try again; ``None`` is one attempt. By default three attempts, after 0.5 and 1 seconds.
+        timeout: seconds (or a timedelta) for one attempt; then its outcome is unknown.
+        critical: False for best effort: a failure is recorded and listed, and the call returns None.
+        on_exhausted: ``"fail"`` raises ``StepFailed`` in the workflow; ``"park"`` waits for an operator.
+        fatal: exceptions after which trying again is pointless.
+        unknown: exceptions after which nobody knows whether the step took effect. ``TimeoutError`` always is one.
+    """
+
+    def declare(declared: Callable[..., Any]) -> Step[Any, Any]:
+        options = StepOptions(
+            name=_checked_name(name or declared.__name__),
+            retry=retry,
+            timeout_seconds=_timeout_seconds(timeout),
+            critical=critical,
+            on_exhausted=on_exhausted,
+            fatal=fatal,
+            unknown=(*unknown, TimeoutError),
+        )
+        return Step(declared, options)
+
+    return declare if function is None else declare(function)
+
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class _StepDecorator(Protocol):
+        @overload
+        def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Step[P, R]: ...
+        @overload
+        def __call__(self, function: Callable[P, R], /) -> Step[P, R]: ...
+
+    class _BestEffortDecorator(Protocol):
+        @overload
+        def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Step[P, R | None]: ...
+        @overload
+        def __call__(self, function: Callable[P, R], /) -> Step[P, R | None]: ...
+
+
+def _checked_name(name: str) -> str:
+    if not name.replace("-", "_").replace(".", "_").isidentifier() or len(name) > 100:
+        raise DefinitionError(f"{name!r} is no usable name: letters, digits, '_', '-' and '.', at most 100, no digit first.")
+    return name
+
+
+def _timeout_seconds(timeout: float | timedelta | None) -> float | None:
+    if timeout is None:
+        return None
+    value = seconds(timeout, "timeout")
+    if value == 0:
+        raise DefinitionError("timeout=0 leaves no time at all: give seconds above 0, or None for no limit.")
+    return value

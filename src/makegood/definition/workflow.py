@@ -1,0 +1,58 @@
+"""``@mg.workflow``: an ordinary ``async def`` that the engine makes durable."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+
+from makegood.definition.signature import Signature
+from makegood.errors import DefinitionError, OutsideWorkflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Workflow(Generic[P, R]):
+    """A declared workflow: give it to ``engine.start``. ``function`` is the undecorated coroutine function."""
+
+    def __init__(self, function: Callable[P, Coroutine[Any, Any, R]], name: str) -> None:
+        if not inspect.iscoroutinefunction(function):
+            raise DefinitionError(f"workflow {name} must be declared with `async def`.")
+        self.function = function
+        self.name = name
+        self.signature = Signature(function, "workflow")
+        self.__name__ = name
+        self.__doc__ = function.__doc__
+        self.__module__ = function.__module__
+        self.__wrapped__ = function
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        raise OutsideWorkflow(
+            f"workflow {self.name} was called like a function. Start it with `await engine.start({self.name}, …)`, "
+            f"or call {self.name}.function(…) for the plain coroutine, not durably."
+        )
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name}>"
+
+
+@overload
+def workflow(function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+@overload
+def workflow(
+    *, name: str | None = ...
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Workflow[P, R]]: ...
+def workflow(function: Any = None, /, *, name: str | None = None) -> Any:
+    """Declare a workflow: steps in an ``async def`` that survives crashes and is undone when it fails.
+
+    Args:
+        name: its name in the journal; the function's own by default. Renaming it strands running runs.
+    """
+
+    def declare(declared: Callable[P, Coroutine[Any, Any, R]]) -> Workflow[P, R]:
+        return Workflow(declared, name or declared.__name__)
+
+    return declare if function is None else declare(function)

@@ -1,0 +1,157 @@
+"""A run as people and programs see it, told from its journal alone: no code of the workflow is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from makegood.engine import journal
+from makegood.engine.run import OPEN, PROBING, UNDOING, RunState, Status, folded
+from makegood.failure import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from makegood.engine.run import StepRecord
+
+
+class RunSummary(msgspec.Struct, frozen=True):
+    """A line of a list. Times in seconds since 1970; ``key`` continues a list."""
+
+    key: int
+    id: str
+    workflow: str
+    status: str
+    started_at: float
+    ended_at: float | None
+
+
+class StepDescription(msgspec.Struct, frozen=True):
+    """One step: ``state`` as in ``engine.run``, ``outcome`` done, not done, unknown or "" (not settled)."""
+
+    number: int
+    name: str
+    state: str
+    outcome: str
+    attempts: int
+    critical: bool
+    undoable: bool
+    arguments: Any
+    result: Any = None
+    failure: Failure | None = None
+    next_attempt_at: float | None = None
+
+
+class Description(msgspec.Struct, frozen=True):
+    """A whole run. ``parked`` tells for each parked step (or "code") why; times in seconds since 1970."""
+
+    id: str
+    workflow: str
+    status: str
+    input: Any
+    result: Any
+    failure: Failure | None
+    failed_step: str
+    started_at: float
+    ended_at: float | None
+    steps: list[StepDescription]
+    undone: list[str]
+    left_as_is: list[str]
+    missed: list[str]
+    residue: list[str]
+    parked: dict[str, str]
+    waiting_for: str
+
+
+class HistoryItem(msgspec.Struct, frozen=True):
+    """One event of the journal: its entry, time, the worker's epoch, what it is, and its fields."""
+
+    entry: int
+    at: float
+    epoch: int
+    event: str
+    fields: dict[str, Any]
+
+
+def describe(entries: Sequence[journal.Entry]) -> Description:
+    """Fold a journal into a description.
+
+    Raises:
+        JournalCorrupt: an event cannot follow the ones before it.
+    """
+    run = folded(entries)
+    return Description(
+        id=run.id,
+        workflow=run.workflow,
+        status=run.status,
+        input=_plain(run.input),
+        result=_plain(run.result),
+        failure=run.failure,
+        failed_step=run.failed_step,
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+        steps=[_step(record) for record in run.steps.values()],
+        undone=run.undone,
+        left_as_is=run.left_as_is,
+        missed=run.missed,
+        residue=run.residue if run.status_ is not None else [],
+        parked={run.steps[number].name if number else "code": reason for number, (reason, _) in run.parked.items()},
+        waiting_for=_waiting_for(run),
+    )
+
+
+def flatten(entries: Iterable[journal.Entry]) -> list[HistoryItem]:
+    """Every event of a journal, in order."""
+    return [
+        HistoryItem(number, entry.at, entry.epoch, type(event).__name__, _fields(event))
+        for number, entry in enumerate(entries, start=1)
+        for event in entry.events
+    ]
+
+
+def _fields(event: journal.AnyEvent) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(event))
+    del fields["event"]
+    return fields
+
+
+def _step(record: StepRecord) -> StepDescription:
+    if record.in_flight:
+        outcome = "unknown" if record.unknown else ""
+    elif record.result is not None:
+        outcome = "done"
+    else:
+        outcome = "unknown" if record.unknown else "not done"
+    return StepDescription(
+        number=record.number,
+        name=record.name,
+        state=record.state,
+        outcome=outcome,
+        attempts=record.attempts,
+        critical=record.critical,
+        undoable=record.undoable,
+        arguments=_plain(record.arguments),
+        result=_plain(record.result),
+        failure=record.failure,
+        next_attempt_at=record.retry_at if record.state in (OPEN, UNDOING) and record.retry_at else None,
+    )
+
+
+def _waiting_for(run: RunState) -> str:
+    if run.status_ is not None:
+        return ""
+    if run.status is Status.PARKED:
+        return "an operator: " + "; ".join(reason for reason, _ in run.parked.values())
+    active = [record for record in run.steps.values() if record.state in (OPEN, PROBING, UNDOING)]
+    waits = [f"{'undoing ' if record.state is UNDOING else ''}step {record.name}{_trouble(record)}" for record in active]
+    waits += [f"timer {timer}, due {due:.3f}" for timer, due in run.timers.items()]
+    return ", ".join(waits) or "its worker"
+
+
+def _trouble(record: StepRecord) -> str:
+    return f" (attempt {record.attempts} failed: {record.failure})" if record.failure is not None else ""
+
+
+def _plain(raw: msgspec.Raw | None) -> Any:
+    return None if raw is None else msgspec.json.decode(raw)

@@ -1,0 +1,315 @@
+"""The coroutine program: a user's ``async def`` on a deterministic event loop of its own.
+
+The loop is asyncio's contract without the outside: ``call_soon`` is a deque, ``call_later`` a durable timer, ``time``
+the run's clock. ``TaskGroup``, ``gather``, ``wait``, ``timeout``, ``Lock`` and ``Queue`` work on it unchanged.
+Whatever would reach for threads or sockets is answered with an explanation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from makegood.definition.scope import current_scope
+from makegood.engine.journal import StepCancelled, StepScheduled, TimerCancelled, TimerStarted
+from makegood.errors import NotDurable, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    import msgspec
+
+    from makegood.definition.step import Step
+    from makegood.definition.workflow import Workflow
+    from makegood.engine.journal import Decision
+
+SPIN_LIMIT_CALLBACKS = 1_000_000
+CLOSING_ROUNDS = 100
+
+
+class StepCall(asyncio.Future[Any]):
+    """What a workflow awaits for a step. Cancelling it (a timeout, a lost race) is a decision of the workflow."""
+
+    __slots__ = ("number", "program")
+
+    def __init__(self, program: CoroutineProgram, number: int) -> None:
+        super().__init__(loop=program)
+        self.program = program
+        self.number = number
+
+    def cancel(self, msg: Any = None) -> bool:
+        if not super().cancel(msg):
+            return False
+        self.program.step_cancelled(self.number)
+        return True
+
+
+class Call:
+    """A callback that waits for its turn, or for its time."""
+
+    __slots__ = ("args", "callback", "context", "is_cancelled", "program", "timer", "when_")
+
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = context
+        self.is_cancelled = False
+        self.timer = 0
+        self.when_ = 0.0
+        self.program: CoroutineProgram | None = None
+
+    def cancel(self) -> None:
+        if not self.is_cancelled:
+            self.is_cancelled = True
+            if self.program is not None:
+                self.program.timer_cancelled(self.timer)
+
+    def cancelled(self) -> bool:
+        return self.is_cancelled
+
+    def when(self) -> float:
+        return self.when_
+
+
+class CoroutineProgram(asyncio.AbstractEventLoop):
+    """One run of a workflow function. Implements ``engine.program.Program`` and ``definition.scope.Scope``."""
+
+    def __init__(self, workflow: Workflow[..., Any]) -> None:
+        self.workflow = workflow
+        self.clock = 0.0
+        self.steps: dict[int, Step[Any, Any]] = {}
+        self.finished = False
+        self.error: BaseException | None = None
+        self.value: Any = None
+        self._decisions: list[Decision] = []
+        self._ready: deque[Call] = deque()
+        self._calls: dict[int, StepCall] = {}
+        self._timers: dict[int, Call] = {}
+        self._timer_count = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._main: asyncio.Task[Any] | None = None
+        self._context = Context()
+        self._context.run(current_scope.set, self)
+        self._closed = False
+
+    # ---- the program protocol ------------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        return not self._calls and not self._timers and not self.finished
+
+    def start(self, arguments: msgspec.Raw) -> None:
+        coroutine = self.workflow.signature.call(arguments)
+        self._main = asyncio.Task(coroutine, loop=self, context=self._context)
+        self._drive()
+
+    def resolve(self, step: int, result: msgspec.Raw | None) -> None:
+        call = self._calls.pop(step, None)
+        if call is not None:
+            call.set_result(None if result is None else self.steps[step].signature.decode_result(result))
+            self._drive()
+
+    def reject(self, step: int, error: Exception) -> None:
+        call = self._calls.pop(step, None)
+        if self.finished:
+            self.error = self.error or error
+        elif call is not None:
+            call.set_exception(error)
+            self._drive()
+
+    def fire(self, timer: int) -> None:
+        call = self._timers.pop(timer)
+        call.program = None
+        self._ready.append(call)
+        self._drive()
+
+    def cancel(self, reason: str) -> None:
+        if self._main is not None and not self.finished:
+            self._main.cancel(reason or None)
+            self._drive()
+
+    def fail(self, error: Exception) -> None:
+        self._finish(error)
+        self.error = error
+
+    def take_decisions(self) -> list[Decision]:
+        decisions, self._decisions = self._decisions, []
+        return decisions
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        for task in (self._main, *self._tasks):
+            if task is not None and not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined] # the public way to say so does not exist
+                self._context.run(_discard, task.get_coro())
+        self._ready.clear()
+
+    # ---- driving -------------------------------------------------------------------------------------------------
+
+    def _drive(self) -> None:
+        self._pump()
+        main = self._main
+        if main is not None and not self.finished and main.done():
+            error = asyncio.CancelledError() if main.cancelled() else main.exception()
+            if error is None:
+                self.value = main.result()
+            self._finish(error)
+
+    def _pump(self) -> None:
+        ready = self._ready
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        turns = 0
+        try:
+            while ready:
+                call = ready.popleft()
+                if call.is_cancelled:
+                    continue
+                if call.context is None:
+                    self._context.run(call.callback, *call.args)
+                else:
+                    call.context.run(call.callback, *call.args)
+                turns += 1
+                if turns > SPIN_LIMIT_CALLBACKS:
+                    ready.clear()
+                    self.fail(
+                        NotDurable(
+                            f"workflow {self.workflow.name} spins: {turns - 1:,} callbacks without reaching a step or a timer. "
+                            "Wait with asyncio.sleep(seconds) instead of polling."
+                        )
+                    )
+        except SystemExit:
+            pass  # kept by the task that raised it: it ends this run, not the worker
+        finally:
+            asyncio._set_running_loop(outer)
+
+    def _finish(self, error: BaseException | None) -> None:
+        """The workflow is over: end what it left behind. Steps are waited for after a return, cancelled after an error."""
+        self.finished = True
+        self.error = error
+        for _ in range(CLOSING_ROUNDS):
+            left = [task for task in self._tasks if not task.done()]
+            if not left:
+                break
+            for task in left:
+                task.cancel()
+            self._pump()
+        if error is not None:
+            for call in list(self._calls.values()):
+                call.cancel()
+        for timer in list(self._timers.values()):
+            timer.cancel()
+        self._pump()
+
+    # ---- what a declaration sees (definition.scope) --------------------------------------------------------------
+
+    def call_step(
+        self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Coroutine[Any, Any, Any]:
+        if self._closed:
+            raise GeneratorExit
+        if self.finished:
+            raise UsageError(f"step {step.options_.name} was called after its workflow had ended.")
+        arguments = step.signature.encode_arguments(args, kwargs)
+        number = len(self.steps) + 1
+        options = step.options_
+        self._decisions.append(
+            StepScheduled(number, options.name, arguments, step.undo is not None, options.critical)
+        )
+        self.steps[number] = step
+        call = self._calls[number] = StepCall(self, number)
+        return call  # type: ignore[return-value] # a future does all that the workflow may do with a coroutine: await it
+
+    def step_cancelled(self, number: int) -> None:
+        if self._calls.pop(number, None) is not None:
+            self._decisions.append(StepCancelled(number))
+
+    def timer_cancelled(self, number: int) -> None:
+        if self._timers.pop(number, None) is not None:
+            self._decisions.append(TimerCancelled(number))
+
+    # ---- the event loop contract ---------------------------------------------------------------------------------
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
+        call = Call(callback, args, context)
+        self._ready.append(call)
+        return call
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Any:
+        return self.call_at(self.clock + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Any:
+        if when <= self.clock:
+            return self.call_soon(callback, *args, context=context)
+        call = Call(callback, args, context)
+        self._timer_count += 1
+        call.timer, call.when_, call.program = self._timer_count, when, self
+        self._timers[call.timer] = call
+        self._decisions.append(TimerStarted(call.timer, when))
+        return call
+
+    def time(self) -> float:
+        return self.clock
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
+        if isinstance(coro, StepCall):  # TaskGroup.create_task(step(…)): the call is scheduled already
+            return coro
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        """Nothing: what matters of a workflow's errors is in the journal."""
+
+    call_exception_handler = default_exception_handler
+
+
+def _discard(coroutine: Any) -> None:
+    with contextlib.suppress(BaseException):
+        coroutine.close()
+
+
+def _outside(name: str) -> Callable[..., NoReturn]:
+    def refuse(self: CoroutineProgram, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ARG001 - any call is refused
+        raise NotDurable(
+            f"workflow {self.workflow.name} called {name} of its event loop: threads, processes, sockets and files do not "
+            "survive a crash and belong in a step. Move this call into an @mg.step function (a plain `def` step runs in a thread)."
+        )
+
+    return refuse
+
+
+for _name in (
+    *("run_in_executor", "call_soon_threadsafe", "getaddrinfo", "getnameinfo", "create_connection", "create_server"),
+    *("create_unix_connection", "create_unix_server", "create_datagram_endpoint", "start_tls", "sendfile"),
+    *("connect_read_pipe", "connect_write_pipe", "subprocess_shell", "subprocess_exec", "add_reader", "add_writer"),
+    *("remove_reader", "remove_writer", "sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into"),
+    *("sock_sendall", "sock_sendto", "sock_connect", "sock_accept", "sock_sendfile", "connect_accepted_socket"),
+    *("add_signal_handler", "remove_signal_handler", "run_forever", "run_until_complete"),
+):
+    setattr(CoroutineProgram, _name, _outside(_name))

@@ -1,0 +1,35 @@
+"""What is said when the code decides otherwise than the journal recorded: the two, side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from makegood.engine import journal
+from makegood.errors import DeterminismError
+
+if TYPE_CHECKING:
+    from makegood.engine.run import RunState
+
+
+def mismatch(run: RunState, recorded: journal.AnyEvent, decided: journal.Decision | None) -> DeterminismError:
+    """The error for a recorded event that does not meet what the code decides at the same place."""
+    if type(recorded) in journal.DECISIONS:
+        was = in_words(recorded)
+    else:
+        was = f"nothing more before {in_words(recorded)}"
+    done = ", ".join(step.name for step in run.steps.values() if step.result is not None) or "none"
+    return DeterminismError(
+        f"run {run.id}: the code of workflow {run.workflow} no longer fits its journal.\n"
+        f"  journal: {was}\n"
+        f"  code:    {in_words(decided) if decided is not None else 'nothing here'}\n"
+        f"  steps recorded as done: {done}\n"
+        "Nothing was written. Restore the order and names of the steps that this run has recorded, restart the worker, "
+        f"then: makegood retry {run.id}"
+    )
+
+
+def in_words(event: journal.AnyEvent) -> str:
+    """The event as a few words: ``StepScheduled 2: reserve_stock``."""
+    number = getattr(event, "step", getattr(event, "timer", ""))
+    name = getattr(event, "name", "")
+    return f"{type(event).__name__}{f' {number}' if number != '' else ''}{f': {name}' if name else ''}"

@@ -1,0 +1,325 @@
+"""An execution: one run being lived or relived. It joins the state, the program and the saga.
+
+Told a fact, it records it, lets the program or the saga react, and records their decisions; what it recorded is
+taken by the worker as the next entry. Replaying, the same decisions are compared with the recorded ones instead.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from makegood.definition.payload import NULL
+from makegood.engine import journal
+from makegood.engine.determinism import mismatch
+from makegood.engine.operator import facts_for
+from makegood.engine.run import EXHAUSTED, OPEN, PROBING, UNDO_EXHAUSTED, UNDOING, RunState
+from makegood.engine.saga import ending_of_rollback, undo_plan
+from makegood.errors import NotDurable, PayloadError, StepFailed
+from makegood.failure import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import msgspec
+
+    from makegood.definition.step import Compensation, StepOptions
+    from makegood.definition.workflow import Workflow
+    from makegood.engine.operator import Request
+    from makegood.engine.program import Program
+    from makegood.engine.run import StepRecord
+
+NO_FAILURE = Failure("", "")
+LOST = Failure("WorkerLost", "the process that ran this attempt ended before it could record the outcome")
+STUCK = (
+    "workflow {} waits for something that nothing durable will ever answer: no step, no timer. "
+    "A future or event of its own is lost in a crash; wait for a step, a timer or a signal."
+)
+
+
+class Execution:
+    """One run: facts in, events out. ``at`` is always seconds since 1970; ``dice`` a random number in [0, 1)."""
+
+    def __init__(self, workflow: Workflow[..., Any], program: Program) -> None:
+        self.workflow = workflow
+        self.program = program
+        self.state = RunState()
+        self._events: list[journal.AnyEvent] = []
+        self._expected: deque[journal.Decision] | None = None  # while replaying: decided, and not yet seen recorded
+        self._opened_at: float | None = None
+        self._result = NULL
+        self._undo_plan: list[StepRecord] | None = None
+        self._undoing: StepRecord | None = None
+
+    @property
+    def has_events(self) -> bool:
+        """Whether something waits to be made durable."""
+        return bool(self._events)
+
+    def seal(self, epoch: int) -> journal.Entry:
+        """What was recorded since the last call, as the run's next entry."""
+        entry = journal.Entry(self.state.clock if self._opened_at is None else self._opened_at, epoch, self._events)
+        self._events, self._opened_at = [], None
+        return entry
+
+    def fresh_timers(self) -> set[int]:
+        """Timers that were started by what is not yet durable."""
+        return {event.timer for event in self._events if isinstance(event, journal.TimerStarted)}
+
+    # ---- facts ---------------------------------------------------------------------------------------------------
+
+    def start(self, run_id: str, arguments: msgspec.Raw, at: float) -> None:
+        self._record(journal.RunStarted(run_id, self.workflow.name, arguments), at)
+
+    def step_completed(self, step: int, attempt: int, result: msgspec.Raw, at: float) -> None:
+        self._record(journal.StepCompleted(step, attempt, result), at)
+
+    def compensation_completed(self, step: int, attempt: int, at: float) -> None:
+        self._record(journal.CompensationCompleted(step, attempt), at)
+
+    def attempt_failed(  # noqa: PLR0913 - the facts of one failed attempt
+        self,
+        step: int,
+        attempt: int,
+        failure: Failure,
+        at: float,
+        dice: float,
+        *,
+        unknown: bool = False,
+        fatal: bool = False,
+        lost: bool = False,
+    ) -> None:
+        """An attempt of a step, or of its compensation, ended without a result: decide what follows."""
+        record = self.state.steps[step]
+        at = self._open(at)
+        then, retry_at = self._after_failure(record, at, dice, fatal=fatal, lost=lost)
+        if unknown and record.state is OPEN and self.program.steps[step].probe_function is not None:
+            then, retry_at = "probe", 0.0
+        self._record(journal.AttemptFailed(step, attempt, failure, then, unknown, lost, retry_at), at)
+        if then == "give up":
+            self._give_up(record, at)
+
+    def probe_found(self, step: int, result: msgspec.Raw, at: float) -> None:
+        self._record(journal.ProbeAnswered(step, "done", "complete", result), at)
+
+    def probe_found_nothing(self, step: int, at: float, dice: float, failure: Failure | None = None) -> None:
+        """The probe says that the step did not take effect, or (with a failure) could not tell."""
+        record = self.state.steps[step]
+        at = self._open(at)
+        then, retry_at = self._after_failure(record, at, dice, fatal=False, lost=record.lost, counted=True)
+        outcome: Literal["not done", "unknown"] = "not done" if failure is None else "unknown"
+        self._record(journal.ProbeAnswered(step, outcome, then, None, failure, retry_at), at)
+        if then == "give up":
+            self._give_up(record, at)
+
+    def step_stopped(self, step: int, at: float) -> None:
+        """A cancelled step that had no attempt under way is over."""
+        self._record(journal.StepFailed(step, self.state.steps[step].unknown), at)
+
+    def timer_fired(self, timer: int, at: float) -> None:
+        if timer in self.state.timers:
+            self._record(journal.TimerFired(timer), at)
+
+    def act(self, request: Request, at: float) -> None:
+        """Carry out what an operator asks for.
+
+        Raises:
+            NotPossible: the state does not admit it; nothing was recorded.
+            PayloadError: the result of a ``resolve`` does not fit the step; nothing was recorded.
+        """
+        facts = facts_for(request, self.state)
+        for fact in facts:
+            if isinstance(fact, journal.StepCompleted):
+                self.program.steps[fact.step].signature.decode_result(fact.result)
+        for fact in facts:
+            self._record(fact, at)
+
+    def resumed(self, acted: journal.OperatorActed, at: float) -> None:
+        """An operator had the run tried again after its code was corrected."""
+        self._record(acted, at)
+
+    def recover(self, at: float, dice: float) -> None:
+        """After a replay: whatever attempt may have been under way when the last owner died is lost, its outcome unknown."""
+        fresh = {event.step for event in self._events if isinstance(event, journal.StepScheduled)}
+        for record in list(self.state.steps.values()):
+            if record.number in fresh or record.state not in (OPEN, EXHAUSTED, UNDOING):
+                continue
+            waiting = record.state is EXHAUSTED or record.retry_at > at
+            if record.cancelled and waiting and record.state is not UNDOING:
+                self.step_stopped(record.number, at)
+            elif not waiting:
+                self.attempt_failed(record.number, record.attempts + 1, LOST, at, dice, unknown=True, lost=True)
+
+    # ---- replay --------------------------------------------------------------------------------------------------
+
+    def replay(self, entries: Iterable[journal.Entry]) -> None:
+        """Relive recorded entries. What the code decides beyond the last of them is recorded as new.
+
+        Raises:
+            DeterminismError: the code decides otherwise than it did.
+            JournalCorrupt: the entries do not make sense.
+        """
+        self._expected = deque()
+        for entry in entries:
+            self.state.clock = entry.at
+            for event in entry.events:
+                if type(event) in journal.DECISIONS:
+                    self._compare(event)  # type: ignore[arg-type] # DECISIONS and Decision name the same types
+                elif self._expected:
+                    raise mismatch(self.state, event, self._expected[0])
+                else:
+                    self.state.apply(event)
+                    self._react(event)
+        self._events.extend(self._expected)
+        self._expected = None
+
+    def _compare(self, recorded: journal.Decision) -> None:
+        if not self._expected:
+            raise mismatch(self.state, recorded, None)
+        decided = self._expected.popleft()
+        if type(decided) is not type(recorded):
+            raise mismatch(self.state, recorded, decided)
+        if isinstance(recorded, journal.StepScheduled):
+            if recorded.name != decided.name:  # type: ignore[union-attr] # the same type, as just checked
+                raise mismatch(self.state, recorded, decided)
+            step = self.state.steps[recorded.step]  # what was recorded holds, whatever the code would say today
+            step.arguments, step.undoable, step.critical = recorded.arguments, recorded.undoable, recorded.critical
+        elif isinstance(recorded, journal.TimerStarted):
+            if recorded.timer in self.state.timers:
+                self.state.timers[recorded.timer] = recorded.due
+        elif isinstance(recorded, (journal.StepCancelled, journal.CompensationScheduled)) and recorded != decided:
+            raise mismatch(self.state, recorded, decided)
+
+    # ---- recording and reacting ----------------------------------------------------------------------------------
+
+    def _open(self, at: float) -> float:
+        """The time of the entry being written: all events of one entry share it, so the run's clock stands still."""
+        if self._opened_at is None:
+            self._opened_at = self.state.clock = max(self.state.clock, at)
+        return self.state.clock
+
+    def _record(self, fact: journal.AnyEvent, at: float) -> None:
+        self._open(at)
+        self.state.apply(fact)
+        self._events.append(fact)
+        self._react(fact)
+
+    def _decide(self, decision: journal.Decision) -> None:
+        self.state.apply(decision)
+        if self._expected is None:
+            self._events.append(decision)
+        else:
+            self._expected.append(decision)
+
+    def _react(self, fact: journal.AnyEvent) -> None:
+        self.program.clock = self.state.clock
+        reaction = REACTIONS.get(type(fact))
+        if reaction is not None:
+            reaction(self, fact)
+            program = self.program
+            if program.idle:
+                program.fail(NotDurable(STUCK.format(self.workflow.name)))
+            for decision in program.take_decisions():
+                self._decide(decision)
+        if self.program.finished:
+            self._close()
+
+    def _close(self) -> None:
+        """The program is over: when all is settled, undo what has to be undone, one by one, and end."""
+        state = self.state
+        if state.in_flight or state.status_ is not None:
+            return
+        if self._undo_plan is None:
+            self._begin_ending()
+        if self._undoing is not None and self._undoing.state in (UNDOING, UNDO_EXHAUSTED):
+            return
+        if self._undo_plan:
+            self._undoing = self._undo_plan.pop()
+            self._decide(journal.CompensationScheduled(self._undoing.number))
+        elif state.rolling_back:
+            self._decide(ending_of_rollback(state, cancelled=state.cancelled))
+        else:
+            self._decide(journal.RunCompleted(self._result))
+
+    def _begin_ending(self) -> None:
+        error = self.program.error
+        cancelled = self.state.cancel_requested
+        if error is None and not cancelled:
+            try:
+                self._result = self.workflow.signature.encode_result(self.program.value)[0]
+            except PayloadError as unusable:
+                error = unusable
+        if cancelled:
+            self._decide(journal.RollbackStarted(Failure("Cancelled", self.state.cancel_reason), cancelled=True))
+        elif error is not None:
+            step = error.step if isinstance(error, StepFailed) else ""
+            failure = error.failure if isinstance(error, StepFailed) else Failure.of(error)
+            self._decide(journal.RollbackStarted(failure, step))
+        self._undo_plan = undo_plan(self.state)
+
+    # ---- what follows a failed attempt ---------------------------------------------------------------------------
+
+    def _policy(self, record: StepRecord) -> StepOptions | Compensation:
+        definition = self.program.steps[record.number]
+        if record.state in (UNDOING, UNDO_EXHAUSTED):
+            assert definition.undo is not None
+            return definition.undo
+        return definition.options_
+
+    def _after_failure(  # noqa: PLR0913 - the facts of one failed attempt
+        self, record: StepRecord, at: float, dice: float, *, fatal: bool, lost: bool, counted: bool = False
+    ) -> tuple[Literal["retry", "give up"], float]:
+        if record.cancelled and record.state in (OPEN, PROBING):
+            return "give up", 0.0
+        if lost:
+            return "retry", at
+        failures = record.failures + (not counted)
+        wait = None if fatal else self._policy(record).wait_seconds(failures + 1, dice)
+        return ("give up", 0.0) if wait is None else ("retry", at + wait)
+
+    def _give_up(self, record: StepRecord, at: float) -> None:
+        if record.state is UNDO_EXHAUSTED:
+            reason = f"the compensation of step {record.name} gave up after {record.attempts} attempt(s): {record.failure}"
+            self._record(journal.RunParked(record.number, reason), at)
+        elif (
+            self.program.steps[record.number].options_.on_exhausted == "park"
+            and not record.cancelled
+            and record.state is EXHAUSTED
+        ):
+            reason = f"step {record.name} gave up after {record.attempts} attempt(s): {record.failure}"
+            self._record(journal.RunParked(record.number, reason), at)
+        else:
+            self._record(journal.StepFailed(record.number, record.unknown), at)
+
+
+def _on_step_failed(execution: Execution, fact: journal.StepFailed) -> None:
+    record = execution.state.steps[fact.step]
+    if not record.critical:
+        execution.program.resolve(fact.step, None)
+    elif not record.cancelled:
+        failure = record.failure or NO_FAILURE
+        execution.program.reject(
+            fact.step, StepFailed(record.name, failure, unknown=fact.unknown, attempts=record.attempts)
+        )
+
+
+def _on_probe_answered(execution: Execution, fact: journal.ProbeAnswered) -> None:
+    if fact.outcome == "done":
+        execution.program.resolve(fact.step, fact.result)
+
+
+def _on_cancel_requested(execution: Execution, fact: journal.CancelRequested) -> None:
+    if not execution.state.rolling_back:
+        execution.program.cancel(fact.why)
+
+
+REACTIONS: dict[type[journal.Event], Callable[[Execution, Any], None]] = {
+    journal.RunStarted: lambda execution, fact: execution.program.start(fact.input),
+    journal.StepCompleted: lambda execution, fact: execution.program.resolve(fact.step, fact.result),
+    journal.StepSkipped: lambda execution, fact: execution.program.resolve(fact.step, None),
+    journal.StepFailed: _on_step_failed,
+    journal.ProbeAnswered: _on_probe_answered,
+    journal.TimerFired: lambda execution, fact: execution.program.fire(fact.timer),
+    journal.CancelRequested: _on_cancel_requested,
+}

@@ -1,0 +1,227 @@
+"""The journal's vocabulary: a closed union of events, and the entry that holds them.
+
+An *entry* is everything that one run wants to write in one commit: facts from outside, each followed by the decisions
+that the run drew from it. Facts are replayed; decisions are compared with what the code decides now (``execution``).
+A decision becomes a command by being durable: the worker carries out an entry's events after its commit.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from makegood.failure import Failure
+
+
+class Event(msgspec.Struct, tag=True, tag_field="event", omit_defaults=True, frozen=True, gc=False):
+    """Something that happened to a run. Names are in the past tense; times are seconds since 1970, UTC."""
+
+
+# ---- facts -----------------------------------------------------------------------------------------------------------
+
+
+class RunStarted(Event):
+    id: str
+    workflow: str
+    input: msgspec.Raw
+
+
+class StepCompleted(Event):
+    """The step took effect and this is its result; ``by`` names the operator who said so, if one did."""
+
+    step: int
+    attempt: int
+    result: msgspec.Raw
+    by: str = ""
+
+
+class AttemptFailed(Event):
+    """An attempt of a step (or of its compensation, if that is under way) ended without a result.
+
+    ``unknown``: nobody knows whether it took effect. ``lost``: the process died; does not count against the retries.
+    """
+
+    step: int
+    attempt: int
+    failure: Failure
+    then: Literal["retry", "probe", "give up"]
+    unknown: bool = False
+    lost: bool = False
+    retry_at: float = 0.0
+
+
+class ProbeAnswered(Event):
+    """The probe settled an unknown outcome, or could not."""
+
+    step: int
+    outcome: Literal["done", "not done", "unknown"]
+    then: Literal["complete", "retry", "give up"]
+    result: msgspec.Raw | None = None
+    failure: Failure | None = None
+    retry_at: float = 0.0
+
+
+class StepFailed(Event):
+    """The step gave up; ``unknown`` if it may have taken effect all the same."""
+
+    step: int
+    unknown: bool = False
+
+
+class StepSkipped(Event):
+    """An operator let the run go on without the step: its call returns None."""
+
+    step: int
+
+
+class TimerFired(Event):
+    timer: int
+
+
+class CompensationCompleted(Event):
+    step: int
+    attempt: int
+    by: str = ""
+
+
+class CompensationSkipped(Event):
+    """An operator left the step's effect open: residue."""
+
+    step: int
+
+
+class RunParked(Event):
+    """The run waits for an operator; ``step`` 0 means that the code no longer fits the journal."""
+
+    step: int
+    reason: str
+
+
+class OperatorActed(Event):
+    """Who did what, and why; the effect follows as events of its own."""
+
+    action: Literal["retry", "skip", "resolve", "resume"]
+    by: str
+    why: str = ""
+    step: int = 0
+
+
+class CancelRequested(Event):
+    by: str
+    why: str = ""
+
+
+# ---- decisions -------------------------------------------------------------------------------------------------------
+
+
+class StepScheduled(Event):
+    """The intent to run a step. ``undoable``: it has a compensation."""
+
+    step: int
+    name: str
+    arguments: msgspec.Raw
+    undoable: bool = False
+    critical: bool = True
+
+
+class StepCancelled(Event):
+    """The workflow no longer waits for the step; its attempt under way is stopped."""
+
+    step: int
+
+
+class TimerStarted(Event):
+    timer: int
+    due: float
+
+
+class TimerCancelled(Event):
+    timer: int
+
+
+class RollbackStarted(Event):
+    failure: Failure
+    step: str = ""
+    cancelled: bool = False
+
+
+class CompensationScheduled(Event):
+    step: int
+
+
+class RunCompleted(Event):
+    result: msgspec.Raw
+
+
+class RunFailed(Event):
+    """Failed, and nothing was left done."""
+
+
+class RunCompensated(Event):
+    """Failed, and everything done was undone."""
+
+
+class RunCancelled(Event):
+    """Cancelled, and everything done was undone."""
+
+
+class RunTerminated(Event):
+    """Ended by an operator, leaving these steps' effects open."""
+
+    residue: list[str]
+
+
+Fact: TypeAlias = (
+    RunStarted
+    | StepCompleted
+    | AttemptFailed
+    | ProbeAnswered
+    | StepFailed
+    | StepSkipped
+    | TimerFired
+    | CompensationCompleted
+    | CompensationSkipped
+    | RunParked
+    | OperatorActed
+    | CancelRequested
+)
+Ending: TypeAlias = RunCompleted | RunFailed | RunCompensated | RunCancelled | RunTerminated
+Decision: TypeAlias = (
+    StepScheduled
+    | StepCancelled
+    | TimerStarted
+    | TimerCancelled
+    | RollbackStarted
+    | CompensationScheduled
+    | RunCompleted
+    | RunFailed
+    | RunCompensated
+    | RunCancelled
+    | RunTerminated
+)
+AnyEvent: TypeAlias = Fact | Decision
+
+DECISIONS: frozenset[type[Event]] = frozenset(
+    {
+        StepScheduled,
+        StepCancelled,
+        TimerStarted,
+        TimerCancelled,
+        RollbackStarted,
+        CompensationScheduled,
+        RunCompleted,
+        RunFailed,
+        RunCompensated,
+        RunCancelled,
+        RunTerminated,
+    }
+)
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One commit of one run: ``at`` is the run's clock (seconds since 1970), ``epoch`` the writing worker's incarnation."""
+
+    at: float
+    epoch: int
+    events: list[AnyEvent]

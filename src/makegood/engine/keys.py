@@ -1,0 +1,36 @@
+"""Idempotency keys: one per step and one per compensation, the same for every attempt, worker and restart (G4).
+
+``order-42/1/charge_payment`` and ``order-42/1/charge_payment/undo``. Names hold no slash and begin with no digit, so no
+two steps, and no step and compensation, of any two runs share a key. Ids beyond ASCII are percent-encoded: a key has
+to fit into an HTTP header.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from makegood.errors import UsageError
+
+ID_LIMIT_CHARACTERS = 200
+
+
+def step_key(run_id: str, number: int, name: str) -> str:
+    readable = run_id if run_id.isascii() and " " not in run_id and "%" not in run_id else quote(run_id, safe="/:")
+    return f"{readable}/{number}/{name}"
+
+
+def compensation_key(key: str) -> str:
+    return f"{key}/undo"
+
+
+def checked_run_id(run_id: str) -> str:
+    """The id, if it can name a run.
+
+    Raises:
+        UsageError: it is no string, empty, too long, or holds control characters or lone surrogates.
+    """
+    if not isinstance(run_id, str) or not 0 < len(run_id) <= ID_LIMIT_CHARACTERS or not run_id.isprintable():
+        raise UsageError(
+            f"run id {run_id!r} is not usable: a string of 1 to {ID_LIMIT_CHARACTERS} printable characters."
+        )
+    return run_id

@@ -1,0 +1,54 @@
+"""The protocol of a program: something that is told what happened and answers with decisions.
+
+The coroutine program (``engine.coroutine``) drives a user's ``async def``; other notations fit behind the same seam.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import msgspec
+
+    from makegood.definition.step import Step
+    from makegood.engine.journal import Decision
+
+
+class Program(Protocol):
+    """Deterministic: the same calls give the same decisions."""
+
+    clock: float
+    """The run's time in seconds since 1970, set by the execution before each call."""
+
+    steps: dict[int, Step[Any, Any]]
+    """The declarations behind the step numbers scheduled so far."""
+
+    finished: bool
+    error: BaseException | None
+    """Once finished: what it raised, or None if it returned ``value``."""
+    value: Any
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing that could still happen would wake it."""
+
+    def start(self, arguments: msgspec.Raw) -> None: ...
+
+    def resolve(self, step: int, result: msgspec.Raw | None) -> None:
+        """A step's result; None for a step that the run goes on without."""
+
+    def reject(self, step: int, error: Exception) -> None:
+        """A step gave up; if the program has returned already, that is its error now."""
+
+    def fire(self, timer: int) -> None: ...
+
+    def cancel(self, reason: str) -> None: ...
+
+    def fail(self, error: Exception) -> None:
+        """End it as if it had raised this."""
+
+    def take_decisions(self) -> list[Decision]:
+        """The decisions since the last call."""
+
+    def close(self) -> None:
+        """Forget it without running any more of it."""

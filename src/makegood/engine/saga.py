@@ -1,0 +1,30 @@
+"""The saga: what has to be undone, in which order, and how the run may honestly end. Pure data over a run's state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from makegood.engine import journal
+from makegood.engine.run import DONE, RESIDUE
+
+if TYPE_CHECKING:
+    from makegood.engine.run import RunState, StepRecord
+
+
+def undo_plan(run: RunState) -> list[StepRecord]:
+    """The steps to compensate, the next one last: the reverse of this list is the reverse of their scheduling.
+
+    In a rollback that is every step that was done or may have been. In a run that goes on to complete it is what
+    the workflow gave up on (failed or cancelled) while nobody knows whether it took effect.
+    """
+    return [step for step in run.steps.values() if step.needs_undo and (run.rolling_back or step.state is not DONE)]
+
+
+def ending_of_rollback(run: RunState, *, cancelled: bool) -> journal.Ending:
+    """How a rolled back run ends: TERMINATED if an operator left an effect open, otherwise honestly without any."""
+    residue = [step.name for step in run.steps.values() if step.state is RESIDUE]
+    if residue:
+        return journal.RunTerminated(residue)
+    if cancelled:
+        return journal.RunCancelled()
+    return journal.RunCompensated() if run.undone else journal.RunFailed()

@@ -1,0 +1,176 @@
+"""The one exception tree. Every error says what happened, where, and what to do.
+
+    MakegoodError
+    ├── DefinitionError           a step or workflow is declared wrongly (raised while importing or registering)
+    ├── UsageError                makegood is called wrongly
+    │   ├── OutsideWorkflow       a step was called where no workflow runs
+    │   ├── NotInStep             a step-only function was called elsewhere
+    │   ├── NotDurable            a workflow awaits something that a restart would lose (threads, sockets, a future of its own)
+    │   ├── PayloadError          a value does not survive the way through JSON, or is too large
+    │   ├── RunConflict           the id is taken by a run of another workflow or input
+    │   ├── RunNotFound           no run has this id
+    │   ├── UnknownWorkflow       this engine was not given the workflow
+    │   └── NotPossible           the action does not fit the state of the run
+    ├── StepFailed                inside a workflow: a step gave up
+    ├── RunError                  outside: a run ended otherwise than COMPLETED
+    │   └── RunFailed, RunCompensated, RunCancelled, RunTerminated
+    ├── DeterminismError          the code no longer does what the journal recorded
+    └── StoreError                the store is unusable
+        └── StoreLocked, StoreFenced, StoreFull, StoreReadOnly, SchemaTooNew, JournalCorrupt
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from makegood.failure import Failure
+
+
+class MakegoodError(Exception):
+    """Everything that makegood raises on purpose."""
+
+
+class DefinitionError(MakegoodError):
+    """A step or workflow is declared in a way that cannot work."""
+
+
+class UsageError(MakegoodError):
+    """makegood was called in a way that cannot work."""
+
+
+class OutsideWorkflow(UsageError):  # noqa: N818 - the names of DESIGN section 2 carry no suffix, and one tree has one style
+    """A step or a workflow function was called where no workflow runs."""
+
+
+class NotInStep(UsageError):
+    """A function that belongs inside a step was called elsewhere."""
+
+
+class NotDurable(UsageError):
+    """A workflow awaits something that would be lost in a crash: it belongs in a step."""
+
+
+class PayloadError(UsageError):
+    """A value cannot be stored as JSON and read back as the same value, or is too large."""
+
+
+class RunConflict(UsageError):
+    """The run id is already taken by another workflow or another input."""
+
+
+class RunNotFound(UsageError):
+    """No run has this id."""
+
+
+class UnknownWorkflow(UsageError):
+    """The workflow was not given to this engine."""
+
+
+class NotPossible(UsageError):
+    """The action does not fit the state that the run is in; nothing was changed."""
+
+
+class StepFailed(MakegoodError):
+    """A step gave up: raised inside the workflow, at its ``await``.
+
+    Attributes:
+        step: the step's name.
+        failure: the last attempt's error, as recorded in the journal.
+        unknown: True if nobody knows whether the step took effect.
+        attempts: how many attempts were made.
+    """
+
+    def __init__(self, step: str, failure: Failure, *, unknown: bool, attempts: int) -> None:
+        doubt = "; whether it took effect is unknown" if unknown else ""
+        super().__init__(f"step {step} failed after {attempts} attempt(s): {failure}{doubt}")
+        self.step = step
+        self.failure = failure
+        self.unknown = unknown
+        self.attempts = attempts
+
+    def was(self, *types: type[BaseException]) -> bool:
+        """Whether the step's own exception was one of these types (compared by name; subclasses do not count)."""
+        return any(self.failure.is_a(type_) for type_ in types)
+
+
+class RunError(MakegoodError):
+    """A run ended otherwise than COMPLETED.
+
+    Attributes:
+        run_id: the run.
+        step: name of the step that failed, if one did.
+        failure: the cause, as recorded.
+        undone: names of the steps that were compensated, in the order in which that happened.
+        residue: names of the steps whose effects stay open.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        failure: Failure | None,
+        *,
+        step: str | None = None,
+        undone: Sequence[str] = (),
+        residue: Sequence[str] = (),
+    ) -> None:
+        ending = type(self).__name__.removeprefix("Run").lower()
+        cause = f": {failure}" if failure else ""
+        made_good = f"; undone: {', '.join(undone)}" if undone else ""
+        left = f"; left open: {', '.join(residue)}" if residue else ""
+        super().__init__(f"run {run_id} {ending}{cause}{made_good}{left}")
+        self.run_id = run_id
+        self.step = step
+        self.failure = failure
+        self.undone = tuple(undone)
+        self.residue = tuple(residue)
+
+
+class RunFailed(RunError):
+    """The run failed and had nothing to undo."""
+
+
+class RunCompensated(RunError):
+    """The run failed and everything that it had done was undone."""
+
+
+class RunCancelled(RunError):
+    """The run was cancelled and everything that it had done was undone."""
+
+
+class RunTerminated(RunError):
+    """An operator ended the run; what stays open is its residue."""
+
+
+class DeterminismError(MakegoodError):
+    """Replaying the journal, the workflow's code decided otherwise than it did before."""
+
+
+class StoreError(MakegoodError):
+    """The store cannot be used."""
+
+
+class StoreLocked(StoreError):
+    """Another connection holds the database's write lock for too long."""
+
+
+class StoreFenced(StoreError):
+    """Another worker has taken over: this one may no longer write."""
+
+
+class StoreFull(StoreError):
+    """The disk is full."""
+
+
+class StoreReadOnly(StoreError):
+    """The database file or its folder cannot be written."""
+
+
+class SchemaTooNew(StoreError):
+    """A newer makegood has written this database."""
+
+
+class JournalCorrupt(StoreError):
+    """A journal was altered or damaged: its entries no longer match their hashes."""

@@ -1,0 +1,55 @@
+"""What is kept of an exception: text only, safe to store whatever the exception was.
+
+Used by the journal (``engine``) and by the errors that carry a recorded cause (``errors``).
+"""
+
+from __future__ import annotations
+
+import traceback
+
+import msgspec
+
+MESSAGE_LIMIT_CHARACTERS = 2_000
+TRACEBACK_LIMIT_CHARACTERS = 8_000
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An exception as recorded: ``type`` is ``module.QualifiedName``, ``traceback`` may be empty."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        name = self.type.rpartition(".")[2]
+        return f"{name}: {self.message}" if self.message else name
+
+    def is_a(self, exception_type: type[BaseException]) -> bool:
+        return self.type == type_name(exception_type)
+
+    @classmethod
+    def of(cls, exception: BaseException, *, with_traceback: bool = True) -> Failure:
+        """Describe any exception, even one whose own ``__str__`` raises or returns text that UTF-8 cannot hold."""
+        try:
+            message = str(exception)
+        except Exception as unprintable:  # noqa: BLE001 - an exception may raise anything while printing itself
+            message = f"<unprintable: {type(unprintable).__name__}>"
+        trace = ""
+        if with_traceback and exception.__traceback__ is not None:
+            trace = "".join(traceback.format_tb(exception.__traceback__))
+        return cls(
+            type_name(type(exception)),
+            _storable(message, MESSAGE_LIMIT_CHARACTERS),
+            _storable(trace, TRACEBACK_LIMIT_CHARACTERS),
+        )
+
+
+def type_name(exception_type: type[BaseException]) -> str:
+    module = exception_type.__module__
+    return exception_type.__qualname__ if module == "builtins" else f"{module}.{exception_type.__qualname__}"
+
+
+def _storable(text: str, limit_characters: int) -> str:
+    if len(text) > limit_characters:
+        text = text[:limit_characters] + " … (cut)"
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,49 @@
+"""Journal entries as bytes, chained by hashes: what is stored, and how an alteration is found."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from makegood.engine.journal import Entry
+from makegood.errors import JournalCorrupt
+from makegood.store.protocol import SealedEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Entry)
+
+FIRST_HASH = b""
+
+
+def seal(entry: Entry, number: int, previous_hash: bytes) -> SealedEntry:
+    """Encode an entry and chain it to the one before it (``FIRST_HASH`` for the first)."""
+    data = _encoder.encode(entry)
+    return SealedEntry(number, data, sha256(previous_hash + data).digest())
+
+
+def unseal(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:
+    """A run's entries, checked: no gap, every hash right, every event known.
+
+    Raises:
+        JournalCorrupt: with the number of the first entry that is wrong.
+    """
+    entries = []
+    previous_hash = FIRST_HASH
+    for expected, one in enumerate(sealed, start=1):
+        if one.number != expected:
+            raise JournalCorrupt(f"journal of run {run_id}: entry {expected} is missing (found {one.number}).")
+        if sha256(previous_hash + one.data).digest() != one.hash:
+            raise JournalCorrupt(f"journal of run {run_id}: entry {expected} was altered: it does not match its hash.")
+        previous_hash = one.hash
+        try:
+            entries.append(_decoder.decode(one.data))
+        except msgspec.MsgspecError as error:
+            raise JournalCorrupt(f"journal of run {run_id}: entry {expected} cannot be read: {error}.") from error
+    if not entries:
+        raise JournalCorrupt(f"journal of run {run_id} is empty: its entries are missing.")
+    return entries

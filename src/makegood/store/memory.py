@@ -1,0 +1,140 @@
+"""A store in this process's memory: for experiments and tests. It keeps to the protocol, and forgets at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from makegood.errors import StoreError, StoreFenced
+from makegood.store.protocol import InboxAnswer, InboxRequest, RunRow, SealedEntry, Write
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class MemoryStore:
+    """Implements ``store.protocol.Store`` with dictionaries. Survives ``close``: the same object can be opened again."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, RunRow] = {}
+        self._owners: dict[str, int] = {}
+        self._journals: dict[int, list[SealedEntry]] = {}
+        self._inbox: dict[int, InboxRequest] = {}
+        self._answers: dict[int, InboxAnswer] = {}
+        self._posted = 0
+        self._workers: list[str] = []
+        self._taken = False
+        self._open = False
+        self._version = 0
+        self._seen = -1
+
+    async def open(self) -> None:
+        self._open = True
+        self._seen = -1
+
+    async def close(self) -> None:
+        self._open = self._taken = False
+
+    async def take_over(self, worker: str) -> int | None:
+        if self._taken:
+            return None
+        self._taken = True
+        self._workers.append(worker)
+        return len(self._workers)
+
+    async def owner(self) -> str:
+        return self._workers[-1] if self._workers else ""
+
+    async def commit(self, epoch: int, writes: Sequence[Write]) -> list[Write]:
+        self._check(epoch)
+        taken = []
+        for write in writes:
+            if write.key is None and not self._create(write, epoch):
+                taken.append(write)
+                continue
+            assert write.key is not None
+            journal = self._journals[write.key]
+            if write.entry.number != len(journal) + 1:
+                raise StoreError(f"run {write.id}: entry {write.entry.number} does not follow entry {len(journal)}.")
+            journal.append(write.entry)
+            row = self._rows[write.id]
+            self._rows[write.id] = msgspec.structs.replace(row, status=write.status, ended_at=write.ended_at)
+            for answer in write.answered:
+                self._answers[answer.number] = answer
+        return taken
+
+    def _create(self, write: Write, owner: int) -> bool:
+        if write.id in self._rows:
+            return False
+        write.key = len(self._rows) + 1
+        self._rows[write.id] = RunRow(
+            write.key, write.id, write.workflow, write.status, write.started_at, write.ended_at
+        )
+        self._owners[write.id] = owner
+        self._journals[write.key] = []
+        return True
+
+    async def adopt(self, epoch: int, workflows: Sequence[str], limit: int) -> list[RunRow]:
+        self._check(epoch)
+        rows = [row for row in await self.unadopted(epoch) if row.workflow in workflows][:limit]
+        self._owners.update((row.id, epoch) for row in rows)
+        return rows
+
+    async def unadopted(self, epoch: int) -> list[RunRow]:
+        return [row for row in self._rows.values() if row.ended_at is None and self._owners[row.id] != epoch]
+
+    async def submit(self, write: Write) -> bool:
+        if not self._create(write, 0):
+            return False
+        assert write.key is not None
+        self._journals[write.key].append(write.entry)
+        self._version += 1
+        return True
+
+    async def find(self, run_id: str) -> RunRow | None:
+        return self._rows.get(run_id)
+
+    async def list(
+        self, *, status: str | None = None, workflow: str | None = None, limit: int = 100, before_key: int | None = None
+    ) -> Sequence[RunRow]:
+        found = [
+            row
+            for row in reversed(self._rows.values())
+            if status in (None, row.status)
+            and workflow in (None, row.workflow)
+            and (before_key is None or row.key < before_key)
+        ]
+        return found[:limit]
+
+    async def journal(self, key: int) -> Sequence[SealedEntry]:
+        return list(self._journals.get(key, ()))
+
+    async def post(self, run_id: str, data: bytes) -> int:
+        self._posted += 1
+        self._inbox[self._posted] = InboxRequest(self._posted, run_id, data)
+        self._version += 1
+        return self._posted
+
+    async def inbox(self) -> Sequence[InboxRequest]:
+        return [request for number, request in self._inbox.items() if number not in self._answers]
+
+    async def answer(self, epoch: int, answers: Sequence[InboxAnswer]) -> None:
+        self._check(epoch)
+        self._answers.update((answer.number, answer) for answer in answers)
+
+    async def take_answer(self, number: int) -> InboxAnswer | None:
+        if number in self._answers:
+            del self._inbox[number]
+            return self._answers.pop(number)
+        return None
+
+    async def changed(self) -> bool:
+        before, self._seen = self._seen, self._version
+        return before != self._version
+
+    def _check(self, epoch: int) -> None:
+        if not self._open:
+            raise StoreError("the store is not open.")
+        if epoch != len(self._workers):
+            raise StoreFenced(f"worker incarnation {len(self._workers)} has taken over from {epoch}.")

@@ -1,0 +1,82 @@
+"""The SQLite schema, one script per version. A script, once released, is never changed: add the next one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from makegood.errors import SchemaTooNew, StoreError
+
+if TYPE_CHECKING:
+    import apsw
+
+APPLICATION_ID = 0x4D_47_4F_44  # "MGOD"
+
+SCRIPTS = (
+    """
+    CREATE TABLE runs (
+        key INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        workflow TEXT NOT NULL,
+        status TEXT NOT NULL,
+        started_at REAL NOT NULL,
+        ended_at REAL,
+        owner INTEGER NOT NULL
+    );
+    CREATE INDEX runs_unfinished ON runs (owner) WHERE ended_at IS NULL;
+    CREATE TABLE journal (
+        run INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        data BLOB NOT NULL,
+        hash BLOB NOT NULL,
+        PRIMARY KEY (run, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE inbox (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        run_id TEXT NOT NULL,
+        data BLOB NOT NULL,
+        error TEXT
+    );
+    CREATE TABLE incarnations (
+        epoch INTEGER PRIMARY KEY AUTOINCREMENT,
+        worker TEXT NOT NULL
+    );
+    """,
+)
+
+
+def migrate(connection: apsw.Connection, path: str) -> None:
+    """Bring the database to this version's schema, in one transaction.
+
+    Raises:
+        SchemaTooNew: a newer makegood wrote it.
+        StoreError: it is some other program's database.
+    """
+    if _version(connection) == len(SCRIPTS) and _application(connection) == APPLICATION_ID:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = _version(connection)
+        foreign = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] if version == 0 else 0
+        if foreign or (version and _application(connection) != APPLICATION_ID):
+            raise StoreError(f"{path} is a database of another program. Give makegood a file of its own.")
+        if version > len(SCRIPTS):
+            raise SchemaTooNew(
+                f"{path} was written by a newer makegood (schema {version}, this one knows {len(SCRIPTS)}). "
+                "Upgrade makegood; nothing was changed."
+            )
+        for script in SCRIPTS[version:]:
+            connection.execute(script)
+        connection.execute(f"PRAGMA user_version = {len(SCRIPTS)}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: apsw.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _application(connection: apsw.Connection) -> int:
+    return int(connection.execute("PRAGMA application_id").fetchone()[0])

@@ -1,0 +1,129 @@
+"""What the worker and the clients ask of a store. ``tests/contract`` says what every store must answer.
+
+A store keeps *runs* (a row each), their *journals* (sealed entries, see ``store.codec``), an *inbox* of operators'
+requests, and who is the *owner*: each worker start is an incarnation with an epoch, and only the newest may commit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class RunRow(msgspec.Struct, frozen=True):
+    """A run as listed. Times in seconds since 1970; ``key`` is the store's own number for it."""
+
+    key: int
+    id: str
+    workflow: str
+    status: str
+    started_at: float
+    ended_at: float | None
+
+
+class SealedEntry(msgspec.Struct, frozen=True):
+    """A journal entry as stored: its number in the run (from 1), its JSON, and the hash that chains it."""
+
+    number: int
+    data: bytes
+    hash: bytes
+
+
+class Write(msgspec.Struct):
+    """One run's part of a commit: a new entry and, where it changed, its row.
+
+    ``key`` None creates the run; the store sets it. ``answered`` are inbox requests that this entry settles.
+    """
+
+    key: int | None
+    id: str
+    workflow: str
+    status: str
+    started_at: float
+    ended_at: float | None
+    row_changed: bool
+    entry: SealedEntry
+    answered: list[InboxAnswer] = []
+
+
+class InboxRequest(msgspec.Struct, frozen=True):
+    """An operator's request for a run, as JSON."""
+
+    number: int
+    run_id: str
+    data: bytes
+
+
+class InboxAnswer(msgspec.Struct, frozen=True):
+    """How a request ended: ``error`` "" means that it was carried out."""
+
+    number: int
+    error: str = ""
+
+
+class Store(Protocol):
+    """Durable storage. Nothing is acknowledged before it would survive the loss of power."""
+
+    async def open(self) -> None:
+        """Create or migrate the schema.
+
+        Raises:
+            StoreError: with a subclass that says why the store cannot be used.
+        """
+
+    async def close(self) -> None: ...
+
+    async def take_over(self, worker: str) -> int | None:
+        """Become the worker of this store: the new incarnation's epoch, or None while another process is the worker."""
+
+    async def owner(self) -> str:
+        """The name of the newest worker incarnation, "" if there never was one."""
+
+    async def commit(self, epoch: int, writes: Sequence[Write]) -> list[Write]:
+        """Write all of this or nothing, and return once it is durable.
+
+        Returns those writes that create a run whose id exists already: they were left out, the others were written.
+
+        Raises:
+            StoreFenced: a newer incarnation has taken over; nothing was written.
+            StoreFull: the disk is full; nothing was written, and trying again is safe.
+            StoreError: the outcome is unknown; the worker must stop, and recovery will look.
+        """
+
+    async def adopt(self, epoch: int, workflows: Sequence[str], limit: int) -> list[RunRow]:
+        """Make up to ``limit`` unfinished runs of these workflows, owned by no incarnation or an older one, this one's."""
+
+    async def unadopted(self, epoch: int) -> list[RunRow]:
+        """Unfinished runs that this incarnation does not own: it does not know their workflow."""
+
+    async def submit(self, write: Write) -> bool:
+        """Create a run without being its worker; False if the id exists already."""
+
+    async def find(self, run_id: str) -> RunRow | None: ...
+
+    async def list(
+        self, *, status: str | None = None, workflow: str | None = None, limit: int = 100, before_key: int | None = None
+    ) -> Sequence[RunRow]:
+        """Runs, the newest first."""
+
+    async def journal(self, key: int) -> Sequence[SealedEntry]:
+        """A run's entries in order."""
+
+    async def post(self, run_id: str, data: bytes) -> int:
+        """Put an operator's request into the inbox; its number."""
+
+    async def inbox(self) -> Sequence[InboxRequest]:
+        """Requests that wait for an answer, the oldest first."""
+
+    async def answer(self, epoch: int, answers: Sequence[InboxAnswer]) -> None:
+        """Answer requests that change no journal."""
+
+    async def take_answer(self, number: int) -> InboxAnswer | None:
+        """The answer to a request, which it takes away; None while there is none."""
+
+    async def changed(self) -> bool:
+        """Whether another process may have written since the last call. Cheap: it is polled."""

@@ -1,0 +1,87 @@
+"""Group commit: whatever all runs want to write while a commit is under way goes out with the next one.
+
+    queue ──▶ seal an entry per run ──▶ store.commit (one fsync) ──▶ carry out, run by run
+
+One run alone does not wait: the queue is taken as soon as the loop has finished what it was doing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from makegood.errors import StoreFull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from makegood.store.protocol import Store, Write
+    from makegood.worker.live import LiveRun
+
+log = logging.getLogger("makegood")
+
+FULL_DISK_WAIT_SECONDS = 0.5
+
+
+class Committer:
+    """Writes the entries of all runs of a worker, batch after batch."""
+
+    def __init__(
+        self,
+        store: Store,
+        epoch: int,
+        carry_out: Callable[[LiveRun], None],
+        reject: Callable[[LiveRun], None],
+    ) -> None:
+        self._store = store
+        self._epoch = epoch
+        self._carry_out = carry_out
+        self._reject = reject
+        self._queue: list[LiveRun] = []
+        self._wanted: asyncio.Future[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def enqueue(self, run: LiveRun) -> None:
+        """Have what the run recorded written with the next commit."""
+        if not run.queued:
+            run.queued = True
+            self._queue.append(run)
+            if self._wanted is not None and not self._wanted.done():
+                self._wanted.set_result(None)
+                self._idle.clear()
+
+    async def flushed(self) -> None:
+        """Wait until nothing is left to write."""
+        await self._idle.wait()
+
+    async def serve(self) -> None:
+        """Commit until cancelled.
+
+        Raises:
+            StoreError: the store failed in a way that waiting does not mend: the worker must stop.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._queue:
+                self._idle.set()
+                self._wanted = loop.create_future()
+                await self._wanted
+            batch, self._queue = self._queue, []
+            writes = [run.seal(self._epoch) for run in batch]
+            taken = await self._commit(writes)
+            for run, write in zip(batch, writes, strict=True):
+                if taken and write in taken:
+                    self._reject(run)
+                else:
+                    run.key = write.key
+                    self._carry_out(run)
+
+    async def _commit(self, writes: list[Write]) -> list[Write]:
+        while True:
+            try:
+                return await self._store.commit(self._epoch, writes)
+            except StoreFull as full:
+                log.error("%s %d run(s) wait.", full, len(writes))
+                await asyncio.sleep(FULL_DISK_WAIT_SECONDS)

@@ -1,0 +1,165 @@
+"""Carrying out what has become durable: each event of a committed entry that wants something done.
+
+After a restart the same is drawn from the state instead (``resume``), as the events are long past.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from makegood.definition.attempt import Attempt
+from makegood.engine import journal
+from makegood.engine.keys import compensation_key, step_key
+from makegood.engine.run import OPEN, PROBING, UNDOING
+from makegood.worker.executor import Job
+from makegood.worker.timers import Alarm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from makegood.engine.run import StepRecord
+    from makegood.worker.live import LiveRun
+    from makegood.worker.worker import Worker
+
+
+def carry_out(worker: Worker, run: LiveRun) -> None:
+    """Do what the entry just committed asks for."""
+    entry = run.entry
+    assert entry is not None
+    for event in entry.events:
+        handler = HANDLERS.get(type(event))
+        if handler is not None:
+            handler(worker, run, event)
+
+
+def resume(worker: Worker, run: LiveRun, at: float) -> None:
+    """Take up what a recovered run was waiting for; what its new entry asks for follows with that entry's commit."""
+    for record in run.state.steps.values():
+        if record.state is PROBING:
+            submit(worker, run, record, "probe")
+        elif record.state in (OPEN, UNDOING) and record.retry_at > at and not record.cancelled:
+            _wait_for_attempt(worker, run, record)
+    fresh = run.execution.fresh_timers()
+    for timer, due in run.state.timers.items():
+        if timer not in fresh:
+            _arm(worker, run, timer, due)
+
+
+def submit(worker: Worker, run: LiveRun, record: StepRecord, kind: Literal["do", "undo", "probe"]) -> None:
+    """Hand the executor the next attempt of a step, of its compensation, or of its probe."""
+    definition = run.execution.program.steps[record.number]
+    key = step_key(run.id, record.number, record.name)
+    signature, arguments = definition.signature, record.arguments
+    timeout_seconds = definition.options_.timeout_seconds
+    call: Callable[[], Any]
+    if kind == "do":
+        function = definition.function
+        call = partial(signature.call, arguments)
+    elif kind == "probe":
+        assert definition.probe_function is not None
+        function = definition.probe_function
+        call = partial(signature.call_other, function, arguments)
+    else:
+        assert definition.undo is not None
+        function, timeout_seconds = definition.undo.function, definition.undo.timeout_seconds
+        key = compensation_key(key)
+        result = None if record.result is None else signature.decode_result(record.result)
+        call = partial(signature.call_other, function, arguments, result)
+    attempt = Attempt(run.id, key, record.attempts + 1)
+    is_async = inspect.iscoroutinefunction(function)
+    job = Job(run, record.number, kind, attempt, call, is_async=is_async, timeout_seconds=timeout_seconds)
+    run.jobs[record.number] = job
+    worker.executor.submit(job)
+
+
+def _on_scheduled(worker: Worker, run: LiveRun, event: journal.StepScheduled) -> None:
+    record = run.state.steps[event.step]
+    if not record.cancelled:
+        submit(worker, run, record, "do")
+
+
+def _on_attempt_failed(worker: Worker, run: LiveRun, event: journal.AttemptFailed | journal.ProbeAnswered) -> None:
+    record = run.state.steps[event.step]
+    if event.then == "probe":
+        submit(worker, run, record, "probe")
+    elif event.then == "retry" and not (record.cancelled and record.state is OPEN):
+        _wait_for_attempt(worker, run, record)
+
+
+def _wait_for_attempt(worker: Worker, run: LiveRun, record: StepRecord) -> None:
+    kind: Literal["do", "undo"] = "undo" if record.state is UNDOING else "do"
+
+    def begin() -> None:
+        run.waits.pop(record.number, None)
+        submit(worker, run, record, kind)
+
+    if record.retry_at <= worker.now():
+        begin()
+    else:
+        run.waits[record.number] = Alarm(worker.loop, worker.now, record.retry_at, begin)
+
+
+def _on_compensation_scheduled(worker: Worker, run: LiveRun, event: journal.CompensationScheduled) -> None:
+    submit(worker, run, run.state.steps[event.step], "undo")
+
+
+def _on_operator_acted(worker: Worker, run: LiveRun, event: journal.OperatorActed) -> None:
+    record = run.state.steps.get(event.step)
+    if event.action == "retry" and record is not None and record.state in (OPEN, UNDOING):
+        _wait_for_attempt(worker, run, record)
+
+
+def _on_step_cancelled(worker: Worker, run: LiveRun, event: journal.StepCancelled) -> None:
+    record = run.state.steps[event.step]
+    if record.state is PROBING or not record.in_flight:
+        return
+    job = run.jobs.get(event.step)
+    if job is not None and worker.executor.cancel(job):
+        return
+    run.jobs.pop(event.step, None)
+    alarm = run.waits.pop(event.step, None)
+    if alarm is not None:
+        alarm.cancel()
+    worker.tell(run, lambda at: run.execution.step_stopped(event.step, at))
+
+
+def _on_timer_started(worker: Worker, run: LiveRun, event: journal.TimerStarted) -> None:
+    if event.timer in run.state.timers:
+        _arm(worker, run, event.timer, event.due)
+
+
+def _arm(worker: Worker, run: LiveRun, timer: int, due: float) -> None:
+    def fire() -> None:
+        run.timers.pop(timer, None)
+        worker.tell(run, lambda at: run.execution.timer_fired(timer, at))
+
+    run.timers[timer] = Alarm(worker.loop, worker.now, due, fire)
+
+
+def _on_timer_cancelled(worker: Worker, run: LiveRun, event: journal.TimerCancelled) -> None:  # noqa: ARG001 - a handler's shape
+    alarm = run.timers.pop(event.timer, None)
+    if alarm is not None:
+        alarm.cancel()
+
+
+def _on_ended(worker: Worker, run: LiveRun, event: journal.Ending) -> None:  # noqa: ARG001 - a handler's shape
+    worker.finish(run)
+
+
+HANDLERS: dict[type[journal.Event], Callable[[Worker, LiveRun, Any], None]] = {
+    journal.StepScheduled: _on_scheduled,
+    journal.AttemptFailed: _on_attempt_failed,
+    journal.ProbeAnswered: _on_attempt_failed,
+    journal.CompensationScheduled: _on_compensation_scheduled,
+    journal.OperatorActed: _on_operator_acted,
+    journal.StepCancelled: _on_step_cancelled,
+    journal.TimerStarted: _on_timer_started,
+    journal.TimerCancelled: _on_timer_cancelled,
+    journal.RunCompleted: _on_ended,
+    journal.RunCompensated: _on_ended,
+    journal.RunFailed: _on_ended,
+    journal.RunCancelled: _on_ended,
+    journal.RunTerminated: _on_ended,
+}

@@ -1,0 +1,185 @@
+"""Runs attempts: async functions on the worker's loop, plain functions in threads, each with its time limit.
+
+A new asyncio task for every attempt would cost more than most of the engine, so attempts run on *lanes*: long-lived
+tasks that take one attempt after the other. A lane that is stuck in an attempt is simply not idle, and the next one
+is woken. A lane whose attempt was cancelled, or left something in its context variables, is retired.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Literal
+
+from makegood.definition.attempt import Attempt, current_attempt
+from makegood.failure import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from makegood.worker.live import LiveRun
+
+LANES_LIMIT = 2_000
+THREADS_LIMIT = 64
+ATTEMPTS_PER_TURN = 250
+
+
+class Job:
+    """One attempt to be made. ``call`` starts it: a coroutine if ``is_async``, otherwise it is called in a thread."""
+
+    __slots__ = ("attempt", "call", "cancelled", "is_async", "kind", "lane", "run", "step", "timeout_seconds")
+
+    def __init__(  # noqa: PLR0913 - plain data
+        self,
+        run: LiveRun,
+        step: int,
+        kind: Literal["do", "undo", "probe"],
+        attempt: Attempt,
+        call: Callable[[], Any],
+        *,
+        is_async: bool,
+        timeout_seconds: float | None,
+    ) -> None:
+        self.run = run
+        self.step = step
+        self.kind = kind
+        self.attempt = attempt
+        self.call = call
+        self.is_async = is_async
+        self.timeout_seconds = timeout_seconds
+        self.cancelled = False
+        self.lane: asyncio.Task[None] | None = None
+
+
+class Executor:
+    """Makes attempts and reports each as ``returned(job, value)`` or ``raised(job, error, timed_out)``."""
+
+    def __init__(
+        self,
+        returned: Callable[[Job, Any], None],
+        raised: Callable[[Job, BaseException, bool], None],
+    ) -> None:
+        self._returned = returned
+        self._raised = raised
+        self._jobs: deque[Job] = deque()
+        self._idle: list[asyncio.Future[None]] = []
+        self._lanes: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(THREADS_LIMIT, thread_name_prefix="makegood-step")
+        self._waking = False
+        self._closing = False
+        self._running = 0
+        self._quiet = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def submit(self, job: Job) -> None:
+        """Make this attempt as soon as a lane is free."""
+        self._jobs.append(job)
+        if not self._waking:
+            self._waking = True
+            self._loop.call_soon(self._wake)
+
+    def cancel(self, job: Job) -> bool:
+        """Stop an attempt. True: it was under way and will report; False: it had not begun, and never will."""
+        if job.lane is None:
+            self._jobs.remove(job)
+            return False
+        job.cancelled = True
+        job.lane.cancel()
+        return True
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Begin no more attempts, give those under way some time, then cut them off: their outcome stays unknown."""
+        self._closing = True
+        self._jobs.clear()
+        if self._running:
+            self._quiet.clear()
+            try:
+                async with asyncio.timeout(grace_seconds):
+                    await self._quiet.wait()
+            except TimeoutError:
+                pass
+        lanes = list(self._lanes)
+        for lane in lanes:
+            lane.cancel()
+        await asyncio.gather(*lanes, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _wake(self) -> None:
+        """Wake one lane, and come back behind it: if it got stuck in its first attempt, the next lane goes on."""
+        if self._jobs and not self._closing:
+            if self._idle:
+                self._idle.pop().set_result(None)
+            elif len(self._lanes) < LANES_LIMIT:
+                lane = self._loop.create_task(self._lane(), context=contextvars.Context())
+                self._lanes.add(lane)
+                lane.add_done_callback(self._lanes.discard)
+            else:
+                self._waking = False
+                return
+            self._loop.call_soon(self._wake)
+        else:
+            self._waking = False
+
+    async def _lane(self) -> None:
+        clean = contextvars.copy_context()
+        this = asyncio.current_task()
+        assert this is not None
+        turns = 0
+        while not self._closing:
+            while self._jobs:
+                job = self._jobs.popleft()
+                job.lane = this
+                if not await self._make(job) or contextvars.copy_context() != clean:
+                    if self._jobs and not self._waking:
+                        self._waking = True
+                        self._loop.call_soon(self._wake)
+                    return
+                turns += 1
+                if turns % ATTEMPTS_PER_TURN == 0:
+                    await asyncio.sleep(0)
+            idle = self._loop.create_future()
+            self._idle.append(idle)
+            await idle
+
+    async def _make(self, job: Job) -> bool:
+        """One attempt. False if this lane must not be used again."""
+        self._running += 1
+        token = current_attempt.set(job.attempt)
+        scope: asyncio.Timeout | None = None
+        try:
+            if job.timeout_seconds is None:
+                value = await job.call() if job.is_async else await self._in_thread(job)
+            else:
+                async with asyncio.timeout(job.timeout_seconds) as scope:
+                    value = await job.call() if job.is_async else await self._in_thread(job)
+        except asyncio.CancelledError as error:
+            if not self._closing or job.cancelled:
+                self._raised(job, error, False)
+            return False
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a user's step raises ends this attempt and nothing else
+            self._raised(job, error, scope is not None and scope.expired())
+            return not isinstance(error, SystemExit)
+        else:
+            self._returned(job, value)
+            return True
+        finally:
+            current_attempt.reset(token)
+            self._running -= 1
+            if self._closing and not self._running:
+                self._quiet.set()
+
+    async def _in_thread(self, job: Job) -> Any:
+        return await self._loop.run_in_executor(self._threads, contextvars.copy_context().run, job.call)
+
+
+def failure_of(job: Job, error: BaseException, *, timed_out: bool) -> Failure:
+    """What to record of a failed attempt."""
+    if timed_out:
+        return Failure("TimeoutError", f"no answer within {job.timeout_seconds:g} s")
+    if job.cancelled:
+        return Failure("Cancelled", "the workflow no longer waited for it")
+    return Failure.of(error)

@@ -1,0 +1,193 @@
+"""Recovery: adopt unfinished runs, replay them, and set those aside that cannot go on. At the start and all the time.
+
+Also where other processes' wishes arrive: new runs and operators' requests, found by looking at the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from makegood.engine import journal
+from makegood.engine.coroutine import CoroutineProgram
+from makegood.engine.execution import Execution
+from makegood.engine.operator import Request
+from makegood.engine.run import folded
+from makegood.errors import DeterminismError, JournalCorrupt, MakegoodError, NotPossible
+from makegood.store.codec import seal, unseal
+from makegood.store.protocol import InboxAnswer, InboxRequest, Write
+from makegood.worker.dispatch import resume
+from makegood.worker.live import LiveRun
+
+if TYPE_CHECKING:
+    from makegood.store.protocol import RunRow
+    from makegood.worker.worker import Worker
+
+log = logging.getLogger("makegood")
+
+LOOK_SECONDS = 0.05
+ADOPT_AT_ONCE = 200
+
+_request_decoder = msgspec.json.Decoder(Request)
+
+
+class Recovery:
+    """The part of a worker that takes runs in."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._wanted = asyncio.Event()
+        self._granted: set[int] = set()  # requests whose answer may still be on its way into the store
+        self.unfit: dict[str, str] = {}
+        """Runs that this worker owns and cannot drive, and why."""
+
+    def look(self) -> None:
+        """Look for runs at once: a workflow was added."""
+        self._wanted.set()
+
+    async def serve(self) -> None:
+        """Adopt and answer until cancelled."""
+        look = True
+        while True:
+            if look:
+                await self._adopt()
+                await self._answer_inbox()
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._wanted.wait()
+            except TimeoutError:
+                pass
+            look = self._wanted.is_set() or await self._worker.store.changed()
+            self._wanted.clear()
+
+    def set_aside(self, run: LiveRun, error: BaseException) -> None:
+        """Stop driving a run that cannot go on. Nothing is written: its journal is what it was."""
+        log.error("run %s is set aside: %s", run.id, error)
+        self.unfit[run.id] = str(error)
+        self._worker.drop(run, error)
+
+    # ---- adopting ------------------------------------------------------------------------------------------------
+
+    async def _adopt(self) -> None:
+        worker = self._worker
+        while True:
+            rows = await worker.store.adopt(worker.epoch, worker.registry.names, ADOPT_AT_ONCE)
+            for row in rows:
+                if row.id not in worker.runs:
+                    await self.take_in(row)
+            if len(rows) < ADOPT_AT_ONCE:
+                return
+            await asyncio.sleep(0)
+
+    async def take_in(self, row: RunRow, retried: journal.OperatorActed | None = None) -> None:
+        """Replay a run and go on with it; park it if the code does not fit. ``retried``: an operator asked for another try.
+
+        Raises:
+            NotPossible: an operator asked, and it still does not fit.
+        """
+        worker = self._worker
+        sealed = await worker.store.journal(row.key)
+        try:
+            entries = unseal(row.id, sealed)
+        except JournalCorrupt as error:
+            log.error("%s The run is not continued; restore the database from a backup.", error)
+            self.unfit[row.id] = str(error)
+            return
+        run = self._revive(row, sealed[-1].number, sealed[-1].hash)
+        try:
+            run.execution.replay(entries)
+            if 0 in run.state.parked:
+                if retried is None:
+                    self.unfit[row.id] = run.state.parked[0][0]
+                    run.execution.program.close()
+                    return
+                run.execution.resumed(retried, worker.now())
+        except MakegoodError as error:
+            run.execution.program.close()
+            await self._park(row, entries, sealed[-1].number, sealed[-1].hash, error)
+            if retried is not None:
+                raise NotPossible(f"The code still does not fit. {error}") from error
+            return
+        self._go_on(run)
+
+    def _revive(self, row: RunRow, number: int, previous_hash: bytes) -> LiveRun:
+        workflow = self._worker.registry.get(row.workflow)
+        run = LiveRun(row.id, Execution(workflow, CoroutineProgram(workflow)))
+        run.key, run.entry_number, run.hash, run.last_status = row.key, number, previous_hash, row.status
+        return run
+
+    def _go_on(self, run: LiveRun) -> None:
+        worker = self._worker
+        self.unfit.pop(run.id, None)
+        at = worker.now()
+        run.execution.recover(at, worker.dice())
+        worker.runs[run.id] = run
+        resume(worker, run, at)
+        if run.execution.has_events:
+            worker.committer.enqueue(run)
+
+    async def _park(
+        self, row: RunRow, entries: list[journal.Entry], number: int, previous_hash: bytes, error: MakegoodError
+    ) -> None:
+        """Record, once, that the code does not fit; the only thing that is written."""
+        worker = self._worker
+        reason = str(error)
+        self.unfit[row.id] = reason
+        state = folded(entries)
+        if 0 in state.parked or not isinstance(error, DeterminismError):
+            return
+        log.error("%s", error)
+        entry = journal.Entry(max(worker.now(), state.clock), worker.epoch, [journal.RunParked(0, reason)])
+        sealed = seal(entry, number + 1, previous_hash)
+        parked = Write(row.key, row.id, row.workflow, "PARKED", row.started_at, None, True, sealed)
+        await worker.store.commit(worker.epoch, [parked])
+
+    # ---- the inbox -----------------------------------------------------------------------------------------------
+
+    async def _answer_inbox(self) -> None:
+        for request in await self._worker.store.inbox():
+            if request.number in self._granted:
+                continue
+            self._granted.add(request.number)
+            answer = InboxAnswer(request.number)
+            try:
+                done = await self._grant(request, answer)
+            except MakegoodError as error:
+                answer, done = InboxAnswer(request.number, str(error)), False
+            if not done:
+                await self._worker.store.answer(self._worker.epoch, [answer])
+
+    async def _grant(self, posted: InboxRequest, answer: InboxAnswer) -> bool:
+        """Carry a request out; True if the answer is committed with what it recorded."""
+        request = _request_decoder.decode(posted.data)
+        return await self.request(posted.run_id, request, [answer])
+
+    async def request(self, run_id: str, request: Request, answers: list[InboxAnswer]) -> bool:
+        """Carry out an operator's request to any run; True if it recorded something.
+
+        Raises:
+            NotPossible: the run's state does not admit it; nothing was changed.
+        """
+        worker = self._worker
+        run = worker.runs.get(run_id)
+        if run is not None:
+            worker.request(run, request, answers)
+            return run.execution.has_events
+        row = await worker.store.find(run_id)
+        if row is None:
+            raise NotPossible(f"there is no run {run_id} in this store.")
+        if row.ended_at is not None:
+            raise NotPossible(f"run {run_id} cannot {request.action}: it has already ended, {row.status}.")
+        if request.action != "retry":
+            raise NotPossible(f"run {run_id} cannot {request.action}: {self.why_not(run_id, row.workflow)}")
+        if row.workflow not in worker.registry.names:
+            raise NotPossible(f"run {run_id} cannot retry: {self.why_not(run_id, row.workflow)}")
+        await self.take_in(row, journal.OperatorActed("resume", request.by, request.why))
+        return False
+
+    def why_not(self, run_id: str, workflow: str) -> str:
+        """Why a run that has not ended is not being driven."""
+        return self.unfit.get(run_id, f"no live worker knows its workflow {workflow}.")

@@ -1,0 +1,39 @@
+"""Waiting for a moment of the wall clock on an event loop: never early, also when the wall clock is moved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+LONGEST_NAP_SECONDS = 60.0
+
+
+class Alarm:
+    """Calls back once, when ``now()`` has reached ``due`` (both seconds since 1970), unless cancelled."""
+
+    __slots__ = ("_callback", "_due", "_handle", "_loop", "_now")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, now: Callable[[], float], due: float, callback: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self._now = now
+        self._due = due
+        self._callback = callback
+        self._arm()
+
+    def cancel(self) -> None:
+        self._handle.cancel()
+
+    def _arm(self) -> None:
+        delay = self._due - self._now()
+        self._handle = self._loop.call_later(min(max(delay, 0.0), LONGEST_NAP_SECONDS), self._look)
+
+    def _look(self) -> None:
+        if self._now() < self._due:
+            self._arm()
+        else:
+            self._callback()

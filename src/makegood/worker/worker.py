@@ -1,0 +1,226 @@
+"""The worker: owns the runs of a store, tells their executions what happened, and recovers what others left.
+
+    adopt ──▶ replay ──▶ [ fact ─▶ execution ─▶ committer ─▶ (durable) ─▶ dispatch ─▶ executor | alarm ─▶ fact … ] ──▶ ended
+                 └──▶ unfit: the code does not fit the journal; parked until an operator retries
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from makegood.definition.step import NotDone
+from makegood.engine.coroutine import CoroutineProgram
+from makegood.engine.execution import Execution
+from makegood.engine.run import PROBING, RunState
+from makegood.errors import MakegoodError, PayloadError, StoreError
+from makegood.failure import Failure
+from makegood.worker.committer import Committer
+from makegood.worker.dispatch import carry_out
+from makegood.worker.executor import Executor, Job, failure_of
+from makegood.worker.live import LiveRun
+from makegood.worker.recovery import Recovery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import msgspec
+
+    from makegood.definition.registry import Registry
+    from makegood.definition.workflow import Workflow
+    from makegood.engine.operator import Request
+    from makegood.store.protocol import InboxAnswer, Store
+
+log = logging.getLogger("makegood")
+
+BLOCKED_SECONDS = 0.5
+
+
+class Worker:
+    """Runs workflows of one registry on one store, in one process.
+
+    ``now`` gives seconds since 1970; ``dice`` random numbers in [0, 1), for the jitter of retries.
+    """
+
+    def __init__(
+        self, store: Store, epoch: int, registry: Registry, now: Callable[[], float], dice: Callable[[], float]
+    ) -> None:
+        self.store = store
+        self.epoch = epoch
+        self.registry = registry
+        self.now = now
+        self.dice = dice
+        self.loop = asyncio.get_running_loop()
+        self.runs: dict[str, LiveRun] = {}
+        self.executor = Executor(self._returned, self._raised)
+        self.committer = Committer(store, epoch, self._durable, self._rejected)
+        self.recovery = Recovery(self)
+        self.error: BaseException | None = None
+        self._serving: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to serve: adopt what waits, and go on."""
+        self._serving = [
+            self.loop.create_task(self._guard(self.committer.serve()), name="makegood-committer"),
+            self.loop.create_task(self._guard(self.recovery.serve()), name="makegood-recovery"),
+        ]
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Drain: begin nothing new, let attempts under way end and be recorded; the rest is recovered later."""
+        await self.executor.drain(grace_seconds)
+        if self.error is None:
+            await self.committer.flushed()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        for run in list(self.runs.values()):
+            self.drop(run, StoreError("the engine was closed; the run goes on when its store is opened again."))
+
+    # ---- runs ----------------------------------------------------------------------------------------------------
+
+    def begin(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> LiveRun:
+        """Create a run; it exists once ``durable`` says so."""
+        self.check()
+        run = LiveRun(run_id, Execution(workflow, CoroutineProgram(workflow)))
+        run.durable = self.loop.create_future()
+        self.runs[run_id] = run
+        self.tell(run, lambda at: run.execution.start(run_id, arguments, at))
+        return run
+
+    def check(self) -> None:
+        """Raise what stopped this worker, if anything did."""
+        if self.error is not None:
+            raise StoreError(f"this engine has stopped: {self.error}") from self.error
+
+    def tell(self, run: LiveRun, fact: Callable[[float], None]) -> None:
+        """Tell a run's execution a fact, and have what it records committed. A bad run harms no other (G10)."""
+        started = self.loop.time()
+        try:
+            fact(self.now())
+        except MakegoodError as error:
+            self.recovery.set_aside(run, error)
+            return
+        except Exception as error:
+            log.exception("run %s: the engine failed; the run is set aside.", run.id)
+            self.recovery.set_aside(run, error)
+            return
+        took = self.loop.time() - started
+        if took > BLOCKED_SECONDS:
+            log.warning(
+                "run %s: workflow %s blocked its worker, and every other run, for %.1f s. Blocking calls belong in a step.",
+                run.id,
+                run.execution.workflow.name,
+                took,
+            )
+        if run.execution.has_events:
+            self.committer.enqueue(run)
+
+    def request(self, run: LiveRun, request: Request, answers: list[InboxAnswer]) -> None:
+        """Carry out an operator's request; ``answers`` are committed along with it.
+
+        Raises:
+            NotPossible, PayloadError: the state does not admit it; nothing was changed.
+        """
+        run.execution.act(request, self.now())
+        run.answers.extend(answers)
+        self.committer.enqueue(run)
+
+    def finish(self, run: LiveRun) -> None:
+        """A run's ending is durable."""
+        self.runs.pop(run.id, None)
+        for alarm in (*run.timers.values(), *run.waits.values()):
+            alarm.cancel()
+        if run.ending is not None and not run.ending.done():
+            run.ending.set_result(run.state)
+
+    def drop(self, run: LiveRun, error: BaseException) -> None:
+        """Forget a run that is to go on elsewhere or later."""
+        self.runs.pop(run.id, None)
+        for alarm in (*run.timers.values(), *run.waits.values()):
+            alarm.cancel()
+        run.execution.program.close()
+        for future in (run.durable, run.ending):
+            if future is not None and not future.done():
+                future.set_exception(error)
+                future.exception()  # whoever waits gets it; nobody has to
+
+    def ending_of(self, run: LiveRun) -> asyncio.Future[RunState]:
+        """Resolves with the final state, once it is durable."""
+        if run.ending is None:
+            run.ending = self.loop.create_future()
+            if run.id not in self.runs:
+                run.ending.set_result(run.state)
+        return run.ending
+
+    # ---- what the committer reports ------------------------------------------------------------------------------
+
+    def _durable(self, run: LiveRun) -> None:
+        if run.durable is not None:
+            if not run.durable.done():
+                run.durable.set_result(True)
+            run.durable = None
+        carry_out(self, run)
+
+    def _rejected(self, run: LiveRun) -> None:
+        self.runs.pop(run.id, None)
+        run.execution.program.close()
+        if run.durable is not None and not run.durable.done():
+            run.durable.set_result(False)
+
+    async def _guard(self, serving: Any) -> None:
+        try:
+            await serving
+        except Exception as error:
+            log.critical("makegood stops: %s", error)
+            self.error = error
+            for run in list(self.runs.values()):
+                self.drop(run, error)
+            await self.executor.drain(0)
+
+    # ---- what the executor reports -------------------------------------------------------------------------------
+
+    def _returned(self, job: Job, value: Any) -> None:
+        run, step = job.run, job.step
+        if run.jobs.pop(step, None) is not job or run.id not in self.runs:
+            return
+        execution, number = run.execution, job.attempt.number
+        if job.kind == "undo":
+            self.tell(run, lambda at: execution.compensation_completed(step, number, at))
+        elif job.kind == "probe" and (isinstance(value, NotDone) or value is NotDone):
+            self.tell(run, lambda at: execution.probe_found_nothing(step, at, self.dice()))
+        else:
+            self._succeeded(job, value)
+
+    def _succeeded(self, job: Job, value: Any) -> None:
+        execution, step, number = job.run.execution, job.step, job.attempt.number
+        try:
+            result, _ = execution.program.steps[step].signature.encode_result(value)
+        except PayloadError as unusable:
+            self._failed(job, Failure.of(unusable, with_traceback=False), unknown=True, fatal=True)
+            return
+        if job.kind == "probe":
+            self.tell(job.run, lambda at: execution.probe_found(step, result, at))
+        else:
+            self.tell(job.run, lambda at: execution.step_completed(step, number, result, at))
+
+    def _raised(self, job: Job, error: BaseException, timed_out: bool) -> None:
+        run = job.run
+        if run.jobs.pop(job.step, None) is not job or run.id not in self.runs:
+            return
+        options = run.execution.program.steps[job.step].options_
+        unknown = timed_out or isinstance(error, (*options.unknown, asyncio.CancelledError))
+        failure = failure_of(job, error, timed_out=timed_out)
+        self._failed(job, failure, unknown=unknown, fatal=isinstance(error, options.fatal) and job.kind == "do")
+
+    def _failed(self, job: Job, failure: Failure, *, unknown: bool, fatal: bool) -> None:
+        execution, step, number = job.run.execution, job.step, job.attempt.number
+        if execution.state.steps[step].state is PROBING:
+            self.tell(job.run, lambda at: execution.probe_found_nothing(step, at, self.dice(), failure))
+        else:
+            self.tell(
+                job.run,
+                lambda at: execution.attempt_failed(
+                    step, number, failure, at, self.dice(), unknown=unknown, fatal=fatal
+                ),
+            )
