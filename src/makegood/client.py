@@ -88,7 +88,10 @@ class Engine:
         return self
 
     async def __aexit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
     ) -> None:
         backend, self._backend = self._backend, None
         if backend is not None:
@@ -97,10 +100,14 @@ class Engine:
     @property
     def backend(self) -> Backend:
         if self._backend is None:
-            raise UsageError(f"the engine on {self.url} is not open: use it inside `async with mg.Engine(…) as engine:`.")
+            raise UsageError(
+                f"the engine on {self.url} is not open: use it inside `async with mg.Engine(…) as engine:`."
+            )
         return self._backend
 
-    async def start(self, workflow: Workflow[..., R], *args: Any, id: str | None = None, **kwargs: Any) -> RunHandle[R]:  # noqa: A002 - the public API
+    async def start(
+        self, workflow: Workflow[..., R], *args: Any, id: str | None = None, **kwargs: Any
+    ) -> RunHandle[R]:  # noqa: A002 - the public API
         """Start a run; it is durable when this returns. The same id and input again: the same run.
 
         Args:
@@ -141,13 +148,21 @@ class Engine:
         return RunHandle(run_id, self, workflow)
 
     async def list(
-        self, *, status: str | None = None, workflow: str | None = None, limit: int = 100, before_key: int | None = None
+        self,
+        *,
+        status: str | None = None,
+        workflow: str | None = None,
+        limit: int = 100,
+        before_key: int | None = None,
     ) -> list[RunSummary]:
         """Runs, the newest first; ``before_key`` (a summary's ``key``) continues a list."""
         if status is not None and status not in set(Status):
             raise UsageError(f"there is no status {status!r}: it is one of {', '.join(Status)}.")
         rows = await self.backend.list(status=status, workflow=workflow, limit=limit, before_key=before_key)
-        return [RunSummary(row.key, row.id, row.workflow, row.status, row.started_at, row.ended_at) for row in rows]
+        return [
+            RunSummary(row.key, row.id, row.workflow, row.status, row.started_at, row.ended_at)
+            for row in rows
+        ]
 
 
 class RunHandle(Generic[R]):
@@ -209,7 +224,9 @@ class RunHandle(Generic[R]):
         """Go on without a parked step (its call returns None); a skipped compensation leaves its effect open: residue."""
         await self._request("skip", step=step, by=by, why=why)
 
-    async def resolve(self, result: Any = None, step: str = "", *, why: str = "", by: str | None = None) -> None:
+    async def resolve(
+        self, result: Any = None, step: str = "", *, why: str = "", by: str | None = None
+    ) -> None:
         """Say how a parked step turned out: it is done, with this result; a parked compensation: it was done by hand."""
         try:
             data = msgspec.Raw(msgspec.json.encode(result, enc_hook=_model_json))
@@ -238,7 +255,9 @@ def store_at(url: str) -> Store:
         return MemoryStore()
     if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         return SqliteStore(rest[1:])
-    raise UsageError(f"{url!r} names no store: use sqlite:///orders.db, sqlite:////absolute/path.db or memory://.")
+    raise UsageError(
+        f"{url!r} names no store: use sqlite:///orders.db, sqlite:////absolute/path.db or memory://."
+    )
 
 
 def error_of(state: RunState) -> MakegoodError:

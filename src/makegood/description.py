@@ -96,7 +96,9 @@ def describe(entries: Sequence[journal.Entry]) -> Description:
         left_as_is=run.left_as_is,
         missed=run.missed,
         residue=run.residue if run.status_ is not None else [],
-        parked={run.steps[number].name if number else "code": reason for number, (reason, _) in run.parked.items()},
+        parked={
+            run.steps[number].name if number else "code": reason for number, (reason, _) in run.parked.items()
+        },
         waiting_for=_waiting_for(run),
     )
 
@@ -144,7 +146,10 @@ def _waiting_for(run: RunState) -> str:
     if run.status is Status.PARKED:
         return "an operator: " + "; ".join(reason for reason, _ in run.parked.values())
     active = [record for record in run.steps.values() if record.state in (OPEN, PROBING, UNDOING)]
-    waits = [f"{'undoing ' if record.state is UNDOING else ''}step {record.name}{_trouble(record)}" for record in active]
+    waits = [
+        f"{'undoing ' if record.state is UNDOING else ''}step {record.name}{_trouble(record)}"
+        for record in active
+    ]
     waits += [f"timer {timer}, due {due:.3f}" for timer, due in run.timers.items()]
     return ", ".join(waits) or "its worker"
 

@@ -1,22 +1,22 @@
 """The one exception tree. Every error says what happened, where, and what to do.
 
-    MakegoodError
-    ├── DefinitionError           a step or workflow is declared wrongly (raised while importing or registering)
-    ├── UsageError                makegood is called wrongly
-    │   ├── OutsideWorkflow       a step was called where no workflow runs
-    │   ├── NotInStep             a step-only function was called elsewhere
-    │   ├── NotDurable            a workflow awaits something that a restart would lose (threads, sockets, a future of its own)
-    │   ├── PayloadError          a value does not survive the way through JSON, or is too large
-    │   ├── RunConflict           the id is taken by a run of another workflow or input
-    │   ├── RunNotFound           no run has this id
-    │   ├── UnknownWorkflow       this engine was not given the workflow
-    │   └── NotPossible           the action does not fit the state of the run
-    ├── StepFailed                inside a workflow: a step gave up
-    ├── RunError                  outside: a run ended otherwise than COMPLETED
-    │   └── RunFailed, RunCompensated, RunCancelled, RunTerminated
-    ├── DeterminismError          the code no longer does what the journal recorded
-    └── StoreError                the store is unusable
-        └── StoreLocked, StoreFenced, StoreFull, StoreReadOnly, SchemaTooNew, JournalCorrupt
+MakegoodError
+├── DefinitionError           a step or workflow is declared wrongly (raised while importing or registering)
+├── UsageError                makegood is called wrongly
+│   ├── OutsideWorkflow       a step was called where no workflow runs
+│   ├── NotInStep             a step-only function was called elsewhere
+│   ├── NotDurable            a workflow awaits something that a restart would lose (threads, sockets, a future of its own)
+│   ├── PayloadError          a value does not survive the way through JSON, or is too large
+│   ├── RunConflict           the id is taken by a run of another workflow or input
+│   ├── RunNotFound           no run has this id
+│   ├── UnknownWorkflow       this engine was not given the workflow
+│   └── NotPossible           the action does not fit the state of the run
+├── StepFailed                inside a workflow: a step gave up
+├── RunError                  outside: a run ended otherwise than COMPLETED
+│   └── RunFailed, RunCompensated, RunCancelled, RunTerminated
+├── DeterminismError          the code no longer does what the journal recorded
+└── StoreError                the store is unusable
+    └── StoreLocked, StoreFenced, StoreFull, StoreReadOnly, SchemaTooNew, JournalCorrupt
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs in a store of ours: this process is its worker, or, while another process is, a client of it.
 
-    open ──▶ WORKER                       requests go straight to the worker in this process
-      └────▶ CLIENT ──lock is free──▶ WORKER    requests go through the store, and the worker over there answers
+open ──▶ WORKER                       requests go straight to the worker in this process
+  └────▶ CLIENT ──lock is free──▶ WORKER    requests go through the store, and the worker over there answers
 """
 
 from __future__ import annotations
@@ -38,7 +38,13 @@ class LocalBackend:
     """Implements ``backend.protocol.Backend`` over a ``store.protocol.Store``."""
 
     def __init__(
-        self, store: Store, registry: Registry, now: Callable[[], float], dice: Callable[[], float], *, work: bool
+        self,
+        store: Store,
+        registry: Registry,
+        now: Callable[[], float],
+        dice: Callable[[], float],
+        *,
+        work: bool,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -85,7 +91,9 @@ class LocalBackend:
         first = (await self.entries(run_id))[0].events[0]
         assert isinstance(first, journal.RunStarted)
         if first.workflow != workflow.name:
-            raise RunConflict(f"run {run_id} exists already, of workflow {first.workflow}, not {workflow.name}. Use another id.")
+            raise RunConflict(
+                f"run {run_id} exists already, of workflow {first.workflow}, not {workflow.name}. Use another id."
+            )
         if msgspec.json.decode(first.input) != msgspec.json.decode(arguments):
             raise RunConflict(
                 f"run {run_id} of workflow {workflow.name} exists already with another input. "

@@ -44,5 +44,7 @@ def attempt() -> int:
 def _current(name: str) -> Attempt:
     current = current_attempt.get()
     if current is None:
-        raise NotInStep(f"mg.{name}() was called outside a step: call it in an @mg.step function, its compensation or its probe.")
+        raise NotInStep(
+            f"mg.{name}() was called outside a step: call it in an @mg.step function, its compensation or its probe."
+        )
     return current

@@ -26,7 +26,9 @@ class Payload:
         try:
             self._decoder = msgspec.json.Decoder(annotation, dec_hook=_decode_hook)
         except (TypeError, RuntimeError, NotImplementedError) as error:
-            raise DefinitionError(f"{where}: the annotation {annotation!r} cannot be stored as JSON: {error}") from error
+            raise DefinitionError(
+                f"{where}: the annotation {annotation!r} cannot be stored as JSON: {error}"
+            ) from error
 
     def encode(self, value: Any, where: str) -> tuple[msgspec.Raw, Any]:
         """The value as JSON, and the value as it will be read back.
@@ -38,8 +40,17 @@ class Payload:
             return NULL, None
         try:
             data = _encoder.encode(value)
-        except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError, msgspec.MsgspecError) as error:
-            raise PayloadError(f"{where}: {_shown(value)} cannot be stored as JSON: {error}. {HINT}") from error
+        except (
+            TypeError,
+            ValueError,
+            OverflowError,
+            RecursionError,
+            UnicodeError,
+            msgspec.MsgspecError,
+        ) as error:
+            raise PayloadError(
+                f"{where}: {_shown(value)} cannot be stored as JSON: {error}. {HINT}"
+            ) from error
         if len(data) > LIMIT_BYTES:
             raise PayloadError(
                 f"{where}: {len(data):,} bytes of JSON, and the limit is {LIMIT_BYTES:,}. "
@@ -81,7 +92,11 @@ def _same(value: Any, back: Any) -> bool:
         if value == back:
             return type(value) is type(back) or not isinstance(value, (tuple, list, set, frozenset, bool))
         # Classes without an __eq__ of their own compare by identity: then their JSON has to agree.
-        return type(value) is type(back) and type(value).__eq__ is object.__eq__ and _encoder.encode(value) == _encoder.encode(back)
+        return (
+            type(value) is type(back)
+            and type(value).__eq__ is object.__eq__
+            and _encoder.encode(value) == _encoder.encode(back)
+        )
     except Exception:  # noqa: BLE001 - a user's __eq__ may raise anything; then nothing says that the two are the same
         return False
 

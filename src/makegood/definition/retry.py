@@ -43,7 +43,9 @@ class Retry:
         if self.max_attempts is not None and self.max_attempts < 1:
             raise DefinitionError("Retry needs at least one attempt: use retry=None for exactly one.")
         if not self.factor >= 1:
-            raise DefinitionError(f"Retry(factor={factor!r}): waits must not shrink; use a factor of 1 or more.")
+            raise DefinitionError(
+                f"Retry(factor={factor!r}): waits must not shrink; use a factor of 1 or more."
+            )
         if not 0 <= self.jitter < 1:
             raise DefinitionError(f"Retry(jitter={jitter!r}): a fraction from 0 up to, but not, 1.")
 
@@ -92,5 +94,7 @@ def seconds(duration: float | timedelta, where: str) -> float:
     """A duration as seconds, checked: a number that is not negative, not NaN and at most a year."""
     value = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
     if not 0 <= value <= LONGEST_WAIT_SECONDS:
-        raise DefinitionError(f"{where}: {duration!r} is not a duration between 0 and 366 days (in seconds, or a timedelta).")
+        raise DefinitionError(
+            f"{where}: {duration!r} is not a duration between 0 and 366 days (in seconds, or a timedelta)."
+        )
     return value

@@ -117,13 +117,20 @@ class Step(Generic[P, R]):
         return other
 
     @overload
-    def compensation(self, function: Callable[Concatenate[R | None, P], U], /) -> Callable[Concatenate[R | None, P], U]: ...
+    def compensation(
+        self, function: Callable[Concatenate[R | None, P], U], /
+    ) -> Callable[Concatenate[R | None, P], U]: ...
     @overload
     def compensation(
         self, *, retry: Retry | None = ..., timeout: float | timedelta | None = ...
     ) -> Callable[[Callable[Concatenate[R | None, P], U]], Callable[Concatenate[R | None, P], U]]: ...
     def compensation(
-        self, function: Any = None, /, *, retry: Retry | None = DEFAULT_RETRY, timeout: float | timedelta | None = None
+        self,
+        function: Any = None,
+        /,
+        *,
+        retry: Retry | None = DEFAULT_RETRY,
+        timeout: float | timedelta | None = None,
     ) -> Any:
         """Declare how this step is undone: a function of its result (None: nobody knows it) and its arguments.
 
@@ -132,7 +139,9 @@ class Step(Generic[P, R]):
 
         def declare(undo: Callable[..., U]) -> Callable[..., U]:
             if self.undo is not None:
-                raise DefinitionError(f"step {self.options_.name} already has a compensation, {self.undo.function.__name__}.")
+                raise DefinitionError(
+                    f"step {self.options_.name} already has a compensation, {self.undo.function.__name__}."
+                )
             self._check_parameters("compensation", undo, skipping=1)
             if not accepts_none_first(undo):
                 raise DefinitionError(
@@ -152,7 +161,9 @@ class Step(Generic[P, R]):
         Takes the step's arguments. Asked after an attempt with an unknown outcome. The function is returned unchanged.
         """
         if self.probe_function is not None:
-            raise DefinitionError(f"step {self.options_.name} already has a probe, {self.probe_function.__name__}.")
+            raise DefinitionError(
+                f"step {self.options_.name} already has a probe, {self.probe_function.__name__}."
+            )
         self._check_parameters("probe", function, skipping=0)
         self.probe_function = function
         return function
@@ -254,7 +265,9 @@ if TYPE_CHECKING:
 
 def _checked_name(name: str) -> str:
     if not name.replace("-", "_").replace(".", "_").isidentifier() or len(name) > 100:
-        raise DefinitionError(f"{name!r} is no usable name: letters, digits, '_', '-' and '.', at most 100, no digit first.")
+        raise DefinitionError(
+            f"{name!r} is no usable name: letters, digits, '_', '-' and '.', at most 100, no digit first."
+        )
     return name
 
 

@@ -52,7 +52,9 @@ class Call:
 
     __slots__ = ("args", "callback", "context", "is_cancelled", "program", "timer", "when_")
 
-    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None) -> None:
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> None:
         self.callback = callback
         self.args = args
         self.context = context
@@ -305,11 +307,32 @@ def _outside(name: str) -> Callable[..., NoReturn]:
 
 
 for _name in (
-    *("run_in_executor", "call_soon_threadsafe", "getaddrinfo", "getnameinfo", "create_connection", "create_server"),
+    *(
+        "run_in_executor",
+        "call_soon_threadsafe",
+        "getaddrinfo",
+        "getnameinfo",
+        "create_connection",
+        "create_server",
+    ),
     *("create_unix_connection", "create_unix_server", "create_datagram_endpoint", "start_tls", "sendfile"),
-    *("connect_read_pipe", "connect_write_pipe", "subprocess_shell", "subprocess_exec", "add_reader", "add_writer"),
+    *(
+        "connect_read_pipe",
+        "connect_write_pipe",
+        "subprocess_shell",
+        "subprocess_exec",
+        "add_reader",
+        "add_writer",
+    ),
     *("remove_reader", "remove_writer", "sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into"),
-    *("sock_sendall", "sock_sendto", "sock_connect", "sock_accept", "sock_sendfile", "connect_accepted_socket"),
+    *(
+        "sock_sendall",
+        "sock_sendto",
+        "sock_connect",
+        "sock_accept",
+        "sock_sendfile",
+        "connect_accepted_socket",
+    ),
     *("add_signal_handler", "remove_signal_handler", "run_forever", "run_until_complete"),
 ):
     setattr(CoroutineProgram, _name, _outside(_name))

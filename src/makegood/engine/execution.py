@@ -46,7 +46,9 @@ class Execution:
         self.program = program
         self.state = RunState()
         self._events: list[journal.AnyEvent] = []
-        self._expected: deque[journal.Decision] | None = None  # while replaying: decided, and not yet seen recorded
+        self._expected: deque[journal.Decision] | None = (
+            None  # while replaying: decided, and not yet seen recorded
+        )
         self._opened_at: float | None = None
         self._result = NULL
         self._undo_plan: list[StepRecord] | None = None
@@ -59,7 +61,9 @@ class Execution:
 
     def seal(self, epoch: int) -> journal.Entry:
         """What was recorded since the last call, as the run's next entry."""
-        entry = journal.Entry(self.state.clock if self._opened_at is None else self._opened_at, epoch, self._events)
+        entry = journal.Entry(
+            self.state.clock if self._opened_at is None else self._opened_at, epoch, self._events
+        )
         self._events, self._opened_at = [], None
         return entry
 
@@ -149,7 +153,9 @@ class Execution:
             if record.cancelled and waiting and record.state is not UNDOING:
                 self.step_stopped(record.number, at)
             elif not waiting:
-                self.attempt_failed(record.number, record.attempts + 1, LOST, at, dice, unknown=True, lost=True)
+                self.attempt_failed(
+                    record.number, record.attempts + 1, LOST, at, dice, unknown=True, lost=True
+                )
 
     # ---- replay --------------------------------------------------------------------------------------------------
 
@@ -183,12 +189,21 @@ class Execution:
         if isinstance(recorded, journal.StepScheduled):
             if recorded.name != decided.name:  # type: ignore[union-attr] # the same type, as just checked
                 raise mismatch(self.state, recorded, decided)
-            step = self.state.steps[recorded.step]  # what was recorded holds, whatever the code would say today
-            step.arguments, step.undoable, step.critical = recorded.arguments, recorded.undoable, recorded.critical
+            step = self.state.steps[
+                recorded.step
+            ]  # what was recorded holds, whatever the code would say today
+            step.arguments, step.undoable, step.critical = (
+                recorded.arguments,
+                recorded.undoable,
+                recorded.critical,
+            )
         elif isinstance(recorded, journal.TimerStarted):
             if recorded.timer in self.state.timers:
                 self.state.timers[recorded.timer] = recorded.due
-        elif isinstance(recorded, (journal.StepCancelled, journal.CompensationScheduled)) and recorded != decided:
+        elif (
+            isinstance(recorded, (journal.StepCancelled, journal.CompensationScheduled))
+            and recorded != decided
+        ):
             raise mismatch(self.state, recorded, decided)
 
     # ---- recording and reacting ----------------------------------------------------------------------------------
@@ -251,7 +266,9 @@ class Execution:
             except PayloadError as unusable:
                 error = unusable
         if cancelled:
-            self._decide(journal.RollbackStarted(Failure("Cancelled", self.state.cancel_reason), cancelled=True))
+            self._decide(
+                journal.RollbackStarted(Failure("Cancelled", self.state.cancel_reason), cancelled=True)
+            )
         elif error is not None:
             step = error.step if isinstance(error, StepFailed) else ""
             failure = error.failure if isinstance(error, StepFailed) else Failure.of(error)

@@ -15,7 +15,9 @@ ID_LIMIT_CHARACTERS = 200
 
 
 def step_key(run_id: str, number: int, name: str) -> str:
-    readable = run_id if run_id.isascii() and " " not in run_id and "%" not in run_id else quote(run_id, safe="/:")
+    readable = (
+        run_id if run_id.isascii() and " " not in run_id and "%" not in run_id else quote(run_id, safe="/:")
+    )
     return f"{readable}/{number}/{name}"
 
 

@@ -43,7 +43,9 @@ def facts_for(request: Request, run: RunState) -> list[journal.AnyEvent]:
         return [acted]
     forward = record.state is EXHAUSTED
     if request.action == "skip":
-        skipped = journal.StepSkipped(record.number) if forward else journal.CompensationSkipped(record.number)
+        skipped = (
+            journal.StepSkipped(record.number) if forward else journal.CompensationSkipped(record.number)
+        )
         return [acted, skipped]
     if forward:
         result = request.result if request.result is not None else msgspec.Raw(b"null")

@@ -224,7 +224,9 @@ class RunState:
     @property
     def missed(self) -> list[str]:
         """Names of the best-effort steps that failed."""
-        return [s.name for s in self.steps.values() if s.state is FAILED and not s.critical and not s.cancelled]
+        return [
+            s.name for s in self.steps.values() if s.state is FAILED and not s.critical and not s.cancelled
+        ]
 
     def apply(self, event: journal.Event) -> None:
         """Take in one event.
@@ -235,7 +237,9 @@ class RunState:
         try:
             APPLY[type(event)](self, event)
         except KeyError:
-            raise JournalCorrupt(f"{type(event).__name__} cannot follow here: the journal of run {self.id} was altered.") from None
+            raise JournalCorrupt(
+                f"{type(event).__name__} cannot follow here: the journal of run {self.id} was altered."
+            ) from None
 
     def _move(self, number: int, happening: str) -> StepRecord:
         step = self.steps[number]
@@ -265,7 +269,12 @@ def _step_completed(run: RunState, event: journal.StepCompleted) -> None:
 def _attempt_failed(run: RunState, event: journal.AttemptFailed) -> None:
     undoing = run.steps[event.step].state is UNDOING
     step = run._move(event.step, event.then)
-    step.attempts, step.failure, step.retry_at, step.lost = event.attempt, event.failure, event.retry_at, event.lost
+    step.attempts, step.failure, step.retry_at, step.lost = (
+        event.attempt,
+        event.failure,
+        event.retry_at,
+        event.lost,
+    )
     step.failures += not event.lost
     if not undoing:
         step.unknown = step.unknown or event.unknown

@@ -17,7 +17,11 @@ def undo_plan(run: RunState) -> list[StepRecord]:
     In a rollback that is every step that was done or may have been. In a run that goes on to complete it is what
     the workflow gave up on (failed or cancelled) while nobody knows whether it took effect.
     """
-    return [step for step in run.steps.values() if step.needs_undo and (run.rolling_back or step.state is not DONE)]
+    return [
+        step
+        for step in run.steps.values()
+        if step.needs_undo and (run.rolling_back or step.state is not DONE)
+    ]
 
 
 def ending_of_rollback(run: RunState, *, cancelled: bool) -> journal.Ending:

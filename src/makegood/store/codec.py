@@ -36,14 +36,20 @@ def unseal(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:
     previous_hash = FIRST_HASH
     for expected, one in enumerate(sealed, start=1):
         if one.number != expected:
-            raise JournalCorrupt(f"journal of run {run_id}: entry {expected} is missing (found {one.number}).")
+            raise JournalCorrupt(
+                f"journal of run {run_id}: entry {expected} is missing (found {one.number})."
+            )
         if sha256(previous_hash + one.data).digest() != one.hash:
-            raise JournalCorrupt(f"journal of run {run_id}: entry {expected} was altered: it does not match its hash.")
+            raise JournalCorrupt(
+                f"journal of run {run_id}: entry {expected} was altered: it does not match its hash."
+            )
         previous_hash = one.hash
         try:
             entries.append(_decoder.decode(one.data))
         except msgspec.MsgspecError as error:
-            raise JournalCorrupt(f"journal of run {run_id}: entry {expected} cannot be read: {error}.") from error
+            raise JournalCorrupt(
+                f"journal of run {run_id}: entry {expected} cannot be read: {error}."
+            ) from error
     if not entries:
         raise JournalCorrupt(f"journal of run {run_id} is empty: its entries are missing.")
     return entries

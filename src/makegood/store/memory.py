@@ -56,7 +56,9 @@ class MemoryStore:
             assert write.key is not None
             journal = self._journals[write.key]
             if write.entry.number != len(journal) + 1:
-                raise StoreError(f"run {write.id}: entry {write.entry.number} does not follow entry {len(journal)}.")
+                raise StoreError(
+                    f"run {write.id}: entry {write.entry.number} does not follow entry {len(journal)}."
+                )
             journal.append(write.entry)
             row = self._rows[write.id]
             self._rows[write.id] = msgspec.structs.replace(row, status=write.status, ended_at=write.ended_at)
@@ -96,7 +98,12 @@ class MemoryStore:
         return self._rows.get(run_id)
 
     async def list(
-        self, *, status: str | None = None, workflow: str | None = None, limit: int = 100, before_key: int | None = None
+        self,
+        *,
+        status: str | None = None,
+        workflow: str | None = None,
+        limit: int = 100,
+        before_key: int | None = None,
     ) -> Sequence[RunRow]:
         found = [
             row

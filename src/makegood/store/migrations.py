@@ -56,7 +56,9 @@ def migrate(connection: apsw.Connection, path: str) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = _version(connection)
-        foreign = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] if version == 0 else 0
+        foreign = (
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] if version == 0 else 0
+        )
         if foreign or (version and _application(connection) != APPLICATION_ID):
             raise StoreError(f"{path} is a database of another program. Give makegood a file of its own.")
         if version > len(SCRIPTS):

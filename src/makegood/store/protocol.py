@@ -106,7 +106,12 @@ class Store(Protocol):
     async def find(self, run_id: str) -> RunRow | None: ...
 
     async def list(
-        self, *, status: str | None = None, workflow: str | None = None, limit: int = 100, before_key: int | None = None
+        self,
+        *,
+        status: str | None = None,
+        workflow: str | None = None,
+        limit: int = 100,
+        before_key: int | None = None,
     ) -> Sequence[RunRow]:
         """Runs, the newest first."""
 

@@ -30,7 +30,9 @@ SLOW_DISK_SECONDS = 0.002
 LOCKED_WAIT_SECONDS = 30.0
 CHECKPOINT_PAGES = 4000
 
-INSERT_RUN = "INSERT INTO runs (key, id, workflow, status, started_at, ended_at, owner) VALUES (?, ?, ?, ?, ?, ?, ?)"
+INSERT_RUN = (
+    "INSERT INTO runs (key, id, workflow, status, started_at, ended_at, owner) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 UPDATE_RUN = "UPDATE runs SET status = ?, ended_at = ? WHERE key = ?"
 INSERT_ENTRY = "INSERT INTO journal (run, number, data, hash) VALUES (?, ?, ?, ?)"
 SELECT_RUN = "SELECT key, id, workflow, status, started_at, ended_at FROM runs"
@@ -64,7 +66,9 @@ class SqliteStore:
                 connection.execute("PRAGMA cache_size = -65536")
                 migrate(connection, self.path)
                 if connection.readonly("main"):
-                    raise StoreReadOnly(f"{self.path} cannot be written: check the permissions of the file and its folder.")
+                    raise StoreReadOnly(
+                        f"{self.path} cannot be written: check the permissions of the file and its folder."
+                    )
             except BaseException:
                 connection.close()
                 raise
@@ -121,7 +125,9 @@ class SqliteStore:
             if write.id not in existing:
                 key += 1
                 write.key = key
-                fresh.append((key, write.id, write.workflow, write.status, write.started_at, write.ended_at, owner))
+                fresh.append(
+                    (key, write.id, write.workflow, write.status, write.started_at, write.ended_at, owner)
+                )
         self.connection.executemany(INSERT_RUN, fresh)
         return taken
 
@@ -133,7 +139,9 @@ class SqliteStore:
                 "ORDER BY key LIMIT ?",
                 (epoch, msgspec.json.encode(list(workflows)).decode(), limit),
             ).fetchall()
-            self.connection.executemany("UPDATE runs SET owner = ? WHERE key = ?", [(epoch, row[0]) for row in rows])
+            self.connection.executemany(
+                "UPDATE runs SET owner = ? WHERE key = ?", [(epoch, row[0]) for row in rows]
+            )
         return [RunRow(*row) for row in rows]
 
     async def unadopted(self, epoch: int) -> list[RunRow]:
@@ -151,7 +159,12 @@ class SqliteStore:
         return rows[0] if rows else None
 
     async def list(
-        self, *, status: str | None = None, workflow: str | None = None, limit: int = 100, before_key: int | None = None
+        self,
+        *,
+        status: str | None = None,
+        workflow: str | None = None,
+        limit: int = 100,
+        before_key: int | None = None,
     ) -> Sequence[RunRow]:
         return self._rows(
             f"{SELECT_RUN} WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR workflow = ?2) "
@@ -198,11 +211,14 @@ class SqliteStore:
     def _check(self, epoch: int) -> None:
         newest = self._one("SELECT max(epoch) FROM incarnations")[0]
         if newest != epoch:
-            raise StoreFenced(f"{self.path}: worker incarnation {newest} has taken over from {epoch}; this one stops writing.")
+            raise StoreFenced(
+                f"{self.path}: worker incarnation {newest} has taken over from {epoch}; this one stops writing."
+            )
 
     def _answer(self, answers: Sequence[InboxAnswer]) -> None:
         self.connection.executemany(
-            "UPDATE inbox SET error = ? WHERE number = ?", [(answer.error, answer.number) for answer in answers]
+            "UPDATE inbox SET error = ? WHERE number = ?",
+            [(answer.error, answer.number) for answer in answers],
         )
 
     def _run(self, sql: str, parameters: Sequence[Any] = ()) -> apsw.Cursor:
@@ -284,15 +300,25 @@ def explain(error: BaseException, path: str) -> BaseException:
         case apsw.FullError():
             return StoreFull(f"{path}: the disk is full. Free some space; work goes on by itself.")
         case apsw.ReadOnlyError() | apsw.PermissionsError():
-            return StoreReadOnly(f"{path} cannot be written: check the permissions of the file and its folder.")
+            return StoreReadOnly(
+                f"{path} cannot be written: check the permissions of the file and its folder."
+            )
         case apsw.BusyError() | apsw.LockedError():
-            return StoreLocked(f"{path}: another process holds the write lock for more than {LOCKED_WAIT_SECONDS:g} s.")
+            return StoreLocked(
+                f"{path}: another process holds the write lock for more than {LOCKED_WAIT_SECONDS:g} s."
+            )
         case apsw.CantOpenError():
             folder = Path(path).absolute().parent
-            why = f"the folder {folder} does not exist" if not folder.is_dir() else "check that it is a file and may be opened"
+            why = (
+                f"the folder {folder} does not exist"
+                if not folder.is_dir()
+                else "check that it is a file and may be opened"
+            )
             return StoreError(f"{path} cannot be opened: {why}.")
         case apsw.NotADBError() | apsw.CorruptError():
-            return StoreError(f"{path} is damaged or no SQLite database ({error}). Restore it from a backup; nothing was changed.")
+            return StoreError(
+                f"{path} is damaged or no SQLite database ({error}). Restore it from a backup; nothing was changed."
+            )
         case apsw.Error():
             return StoreError(f"{path}: {type(error).__name__}: {error}")
     return error

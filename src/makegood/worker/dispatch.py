@@ -80,7 +80,9 @@ def _on_scheduled(worker: Worker, run: LiveRun, event: journal.StepScheduled) ->
         submit(worker, run, record, "do")
 
 
-def _on_attempt_failed(worker: Worker, run: LiveRun, event: journal.AttemptFailed | journal.ProbeAnswered) -> None:
+def _on_attempt_failed(
+    worker: Worker, run: LiveRun, event: journal.AttemptFailed | journal.ProbeAnswered
+) -> None:
     record = run.state.steps[event.step]
     if event.then == "probe":
         submit(worker, run, record, "probe")

@@ -71,5 +71,13 @@ class LiveRun:
         self.last_status = status
         answers, self.answers = self.answers, []
         return Write(
-            self.key, self.id, state.workflow, status, state.started_at, state.ended_at, changed, sealed, answers
+            self.key,
+            self.id,
+            state.workflow,
+            status,
+            state.started_at,
+            state.ended_at,
+            changed,
+            sealed,
+            answers,
         )

@@ -130,7 +130,12 @@ class Recovery:
             worker.committer.enqueue(run)
 
     async def _park(
-        self, row: RunRow, entries: list[journal.Entry], number: int, previous_hash: bytes, error: MakegoodError
+        self,
+        row: RunRow,
+        entries: list[journal.Entry],
+        number: int,
+        previous_hash: bytes,
+        error: MakegoodError,
     ) -> None:
         """Record, once, that the code does not fit; the only thing that is written."""
         worker = self._worker

@@ -17,7 +17,11 @@ class Alarm:
     __slots__ = ("_callback", "_due", "_handle", "_loop", "_now")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, now: Callable[[], float], due: float, callback: Callable[[], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float],
+        due: float,
+        callback: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._now = now

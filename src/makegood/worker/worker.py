@@ -1,7 +1,7 @@
 """The worker: owns the runs of a store, tells their executions what happened, and recovers what others left.
 
-    adopt ──▶ replay ──▶ [ fact ─▶ execution ─▶ committer ─▶ (durable) ─▶ dispatch ─▶ executor | alarm ─▶ fact … ] ──▶ ended
-                 └──▶ unfit: the code does not fit the journal; parked until an operator retries
+adopt ──▶ replay ──▶ [ fact ─▶ execution ─▶ committer ─▶ (durable) ─▶ dispatch ─▶ executor | alarm ─▶ fact … ] ──▶ ended
+             └──▶ unfit: the code does not fit the journal; parked until an operator retries
 """
 
 from __future__ import annotations
@@ -44,7 +44,12 @@ class Worker:
     """
 
     def __init__(
-        self, store: Store, epoch: int, registry: Registry, now: Callable[[], float], dice: Callable[[], float]
+        self,
+        store: Store,
+        epoch: int,
+        registry: Registry,
+        now: Callable[[], float],
+        dice: Callable[[], float],
     ) -> None:
         self.store = store
         self.epoch = epoch
@@ -75,7 +80,9 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
         for run in list(self.runs.values()):
-            self.drop(run, StoreError("the engine was closed; the run goes on when its store is opened again."))
+            self.drop(
+                run, StoreError("the engine was closed; the run goes on when its store is opened again.")
+            )
 
     # ---- runs ----------------------------------------------------------------------------------------------------
 
@@ -211,7 +218,9 @@ class Worker:
         options = run.execution.program.steps[job.step].options_
         unknown = timed_out or isinstance(error, (*options.unknown, asyncio.CancelledError))
         failure = failure_of(job, error, timed_out=timed_out)
-        self._failed(job, failure, unknown=unknown, fatal=isinstance(error, options.fatal) and job.kind == "do")
+        self._failed(
+            job, failure, unknown=unknown, fatal=isinstance(error, options.fatal) and job.kind == "do"
+        )
 
     def _failed(self, job: Job, failure: Failure, *, unknown: bool, fatal: bool) -> None:
         execution, step, number = job.run.execution, job.step, job.attempt.number
