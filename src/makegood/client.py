@@ -14,7 +14,7 @@ from makegood.backend.local import LocalBackend, not_found
 from makegood.definition.registry import Registry
 from makegood.definition.workflow import Workflow
 from makegood.description import Description, RunSummary, describe, flatten
-from makegood.engine.keys import checked_run_id
+from makegood.definition.keys import checked_run_id
 from makegood.engine.operator import Action, Request
 from makegood.engine.run import Status
 from makegood.errors import (

@@ -113,7 +113,7 @@ class LocalBackend:
                 self.worker.check()
                 run = self.worker.runs.get(run_id)
                 if run is not None:
-                    return await asyncio.shield(self.worker.ending_of(run))
+                    return await self.worker.ending_of(run)
             row = await self.find(run_id)
             if row is None:
                 raise not_found(run_id)

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
+from makegood.definition.keys import compensation_key, step_key
 from makegood.errors import NotInStep
 
 
 class Attempt:
-    """One try of a step, a compensation or a probe."""
+    """One try of a step, a compensation (``undo``) or a probe."""
 
-    __slots__ = ("idempotency_key", "number", "run_id")
+    __slots__ = ("number", "run_id", "step_name", "step_number", "undo")
 
-    def __init__(self, run_id: str, idempotency_key: str, number: int) -> None:
+    def __init__(self, run_id: str, step_number: int, step_name: str, number: int, *, undo: bool) -> None:
         self.run_id = run_id
-        self.idempotency_key = idempotency_key
+        self.step_number = step_number
+        self.step_name = step_name
         self.number = number
+        self.undo = undo
+
+    @property
+    def idempotency_key(self) -> str:
+        key = step_key(self.run_id, self.step_number, self.step_name)
+        return compensation_key(key) if self.undo else key
 
 
 current_attempt: ContextVar[Attempt | None] = ContextVar("makegood_attempt", default=None)

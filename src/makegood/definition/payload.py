@@ -17,65 +17,52 @@ NULL = msgspec.Raw(b"null")
 
 
 class Payload:
-    """The way of one annotated type through JSON and back."""
+    """The way of one annotated type through JSON and back; ``where`` names it in errors."""
 
-    __slots__ = ("_decoder", "annotation")
+    __slots__ = ("_decode", "annotation", "where")
 
     def __init__(self, annotation: Any, where: str) -> None:
         self.annotation = annotation
+        self.where = where
         try:
-            self._decoder = msgspec.json.Decoder(annotation, dec_hook=_decode_hook)
+            self._decode = msgspec.json.Decoder(annotation, dec_hook=_decode_hook).decode
         except (TypeError, RuntimeError, NotImplementedError) as error:
-            raise DefinitionError(
-                f"{where}: the annotation {annotation!r} cannot be stored as JSON: {error}"
-            ) from error
+            raise DefinitionError(f"{where}: the annotation {annotation!r} cannot be stored as JSON: {error}") from error
 
-    def encode(self, value: Any, where: str) -> tuple[msgspec.Raw, Any]:
-        """The value as JSON, and the value as it will be read back.
+    def encode(self, value: Any) -> msgspec.Raw:
+        """The value as JSON.
 
         Raises:
             PayloadError: it does not fit the annotation, does not come back equal, or is larger than LIMIT_BYTES.
         """
-        if value is None and (self.annotation is None or self.annotation is Any):
-            return NULL, None
         try:
-            data = _encoder.encode(value)
-        except (
-            TypeError,
-            ValueError,
-            OverflowError,
-            RecursionError,
-            UnicodeError,
-            msgspec.MsgspecError,
-        ) as error:
-            raise PayloadError(
-                f"{where}: {_shown(value)} cannot be stored as JSON: {error}. {HINT}"
-            ) from error
+            data = _encode(value)
+        except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError, msgspec.MsgspecError) as error:
+            raise PayloadError(f"{self.where}: {_shown(value)} cannot be stored as JSON: {error}. {HINT}") from error
         if len(data) > LIMIT_BYTES:
             raise PayloadError(
-                f"{where}: {len(data):,} bytes of JSON, and the limit is {LIMIT_BYTES:,}. "
+                f"{self.where}: {len(data):,} bytes of JSON, and the limit is {LIMIT_BYTES:,}. "
                 "Keep large data elsewhere and pass a reference to it."
             )
-        raw = msgspec.Raw(data)
-        back = self.decode(raw, where)
+        back = self.decode(data)
         if not _same(value, back):
             raise PayloadError(
-                f"{where}: {_shown(value)} would come back from JSON as {_shown(back)} under the annotation "
+                f"{self.where}: {_shown(value)} would come back from JSON as {_shown(back)} under the annotation "
                 f"{_type_text(self.annotation)}. {HINT}"
             )
-        return raw, back
+        return msgspec.Raw(data)
 
-    def decode(self, raw: msgspec.Raw, where: str) -> Any:
+    def decode(self, data: msgspec.Raw | bytes) -> Any:
         """The value that was stored.
 
         Raises:
             PayloadError: the stored JSON does not fit the annotation.
         """
         try:
-            return self._decoder.decode(raw)
+            return self._decode(data)
         except (msgspec.MsgspecError, RecursionError, ValueError, TypeError) as error:
             raise PayloadError(
-                f"{where}: the value does not fit the annotation {_type_text(self.annotation)}: {error}. {HINT}"
+                f"{self.where}: the value does not fit the annotation {_type_text(self.annotation)}: {error}. {HINT}"
             ) from error
 
 
@@ -95,7 +82,7 @@ def _same(value: Any, back: Any) -> bool:
         return (
             type(value) is type(back)
             and type(value).__eq__ is object.__eq__
-            and _encoder.encode(value) == _encoder.encode(back)
+            and _encode(value) == _encode(back)
         )
     except Exception:  # noqa: BLE001 - a user's __eq__ may raise anything; then nothing says that the two are the same
         return False
@@ -115,7 +102,7 @@ def _decode_hook(annotation: type, stored: Any) -> Any:
     raise TypeError(f"type {_type_text(annotation)} cannot be read from JSON")
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_encode_hook)
+_encode = msgspec.json.Encoder(enc_hook=_encode_hook).encode
 
 
 def _shown(value: Any) -> str:

@@ -53,10 +53,10 @@ class Signature:
             bound.apply_defaults()
             args = tuple(bound.arguments.values())
         try:
-            return self._arguments.encode(args, f"arguments of {self.where}")[0]
+            return self._arguments.encode(args)
         except PayloadError:
-            for name, payload, value in zip(self._names, self._parameters, args, strict=True):
-                payload.encode(value, f"argument '{name}' of {self.where}")
+            for payload, value in zip(self._parameters, args, strict=True):
+                payload.encode(value)  # says which argument it is
             raise
 
     def call(self, arguments: msgspec.Raw, *before: Any) -> Any:
@@ -65,18 +65,18 @@ class Signature:
 
     def call_other(self, function: Callable[..., Any], arguments: msgspec.Raw, *before: Any) -> Any:
         """Call another function that takes the same arguments (a compensation, after its result)."""
-        values = self._arguments.decode(arguments, f"arguments of {self.where}")
+        values = self._arguments.decode(arguments)
         if not self._keyword_names:
             return function(*before, *values)
         keywords = dict(zip(self._keyword_names, values[self._positional_count :], strict=True))
         return function(*before, *values[: self._positional_count], **keywords)
 
-    def encode_result(self, value: Any) -> tuple[msgspec.Raw, Any]:
-        """The result as JSON, and as a reader will see it."""
-        return self._result.encode(value, f"result of {self.where}")
+    def encode_result(self, value: Any) -> msgspec.Raw:
+        """The result as JSON."""
+        return self._result.encode(value)
 
     def decode_result(self, raw: msgspec.Raw) -> Any:
-        return self._result.decode(raw, f"result of {self.where}")
+        return self._result.decode(raw)
 
     def resolve(self) -> None:
         """Build the payload types now, so that a wrong annotation is found at the start and not in the middle of a run."""

@@ -52,6 +52,7 @@ class Compensation(msgspec.Struct, frozen=True):
     """How a step is undone: a function of its result (None: nobody knows) and its arguments."""
 
     function: Callable[..., Any]
+    is_async: bool
     retry: Retry | None = DEFAULT_RETRY
     timeout_seconds: float | None = None
 
@@ -71,6 +72,7 @@ class Step(Generic[P, R]):
 
     def __init__(self, function: Callable[..., Any], options: StepOptions) -> None:
         self.function = function
+        self.is_async = inspect.iscoroutinefunction(function)
         self.options_ = options
         self.signature = Signature(function, "step")
         self.undo: Compensation | None = None
@@ -148,7 +150,7 @@ class Step(Generic[P, R]):
                     f"compensation {undo.__name__} of step {self.options_.name}: the first parameter is the step's result "
                     "and is None when nobody knows it. Annotate it as `… | None` and handle None."
                 )
-            self.undo = Compensation(undo, retry, _timeout_seconds(timeout))
+            self.undo = Compensation(undo, inspect.iscoroutinefunction(undo), retry, _timeout_seconds(timeout))
             return undo
 
         return declare if function is None else declare(function)
@@ -167,6 +169,29 @@ class Step(Generic[P, R]):
         self._check_parameters("probe", function, skipping=0)
         self.probe_function = function
         return function
+
+    def manner(self, kind: Literal["do", "undo", "probe"]) -> tuple[bool, float | None]:
+        """How the function for this kind of attempt is run: whether it is async, and its time limit in seconds."""
+        if kind == "do":
+            return self.is_async, self.options_.timeout_seconds
+        if kind == "undo" and self.undo is not None:
+            return self.undo.is_async, self.undo.timeout_seconds
+        return inspect.iscoroutinefunction(self.probe_function), self.options_.timeout_seconds
+
+    def call(
+        self, kind: Literal["do", "undo", "probe"], arguments: msgspec.Raw, result: msgspec.Raw | None
+    ) -> Any:
+        """Call the function for this kind of attempt with stored arguments, a compensation with the result before them."""
+        if kind == "do":
+            return self.signature.call(arguments)
+        if kind == "probe":
+            if self.probe_function is None:
+                raise DefinitionError(f"step {self.options_.name} no longer has a probe.")
+            return self.signature.call_other(self.probe_function, arguments)
+        if self.undo is None:
+            raise DefinitionError(f"step {self.options_.name} no longer has the compensation that its journal records.")
+        known = None if result is None else self.signature.decode_result(result)
+        return self.signature.call_other(self.undo.function, arguments, known)
 
     def __repr__(self) -> str:
         return f"<step {self.options_.name}>"

@@ -35,10 +35,8 @@ class StepCall(asyncio.Future[Any]):
 
     __slots__ = ("number", "program")
 
-    def __init__(self, program: CoroutineProgram, number: int) -> None:
-        super().__init__(loop=program)
-        self.program = program
-        self.number = number
+    program: CoroutineProgram
+    number: int
 
     def cancel(self, msg: Any = None) -> bool:
         if not super().cancel(msg):
@@ -86,7 +84,7 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
         self.finished = False
         self.error: BaseException | None = None
         self.value: Any = None
-        self._decisions: list[Decision] = []
+        self.decisions: list[Decision] = []
         self._ready: deque[Call] = deque()
         self._calls: dict[int, StepCall] = {}
         self._timers: dict[int, Call] = {}
@@ -136,10 +134,6 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
     def fail(self, error: Exception) -> None:
         self._finish(error)
         self.error = error
-
-    def take_decisions(self) -> list[Decision]:
-        decisions, self._decisions = self._decisions, []
-        return decisions
 
     def close(self) -> None:
         if self._closed:
@@ -220,20 +214,21 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
         arguments = step.signature.encode_arguments(args, kwargs)
         number = len(self.steps) + 1
         options = step.options_
-        self._decisions.append(
+        self.decisions.append(
             StepScheduled(number, options.name, arguments, step.undo is not None, options.critical)
         )
         self.steps[number] = step
-        call = self._calls[number] = StepCall(self, number)
+        call = self._calls[number] = StepCall(loop=self)
+        call.program, call.number = self, number
         return call  # type: ignore[return-value] # a future does all that the workflow may do with a coroutine: await it
 
     def step_cancelled(self, number: int) -> None:
         if self._calls.pop(number, None) is not None:
-            self._decisions.append(StepCancelled(number))
+            self.decisions.append(StepCancelled(number))
 
     def timer_cancelled(self, number: int) -> None:
         if self._timers.pop(number, None) is not None:
-            self._decisions.append(TimerCancelled(number))
+            self.decisions.append(TimerCancelled(number))
 
     # ---- the event loop contract ---------------------------------------------------------------------------------
 
@@ -256,7 +251,7 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
         self._timer_count += 1
         call.timer, call.when_, call.program = self._timer_count, when, self
         self._timers[call.timer] = call
-        self._decisions.append(TimerStarted(call.timer, when))
+        self.decisions.append(TimerStarted(call.timer, when))
         return call
 
     def time(self) -> float:

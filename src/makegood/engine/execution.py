@@ -215,7 +215,8 @@ class Execution:
         return self.state.clock
 
     def _record(self, fact: journal.AnyEvent, at: float) -> None:
-        self._open(at)
+        if self._opened_at is None:
+            self._open(at)
         self.state.apply(fact)
         self._events.append(fact)
         self._react(fact)
@@ -228,16 +229,18 @@ class Execution:
             self._expected.append(decision)
 
     def _react(self, fact: journal.AnyEvent) -> None:
-        self.program.clock = self.state.clock
+        program = self.program
         reaction = REACTIONS.get(type(fact))
         if reaction is not None:
+            program.clock = self.state.clock
             reaction(self, fact)
-            program = self.program
             if program.idle:
                 program.fail(NotDurable(STUCK.format(self.workflow.name)))
-            for decision in program.take_decisions():
-                self._decide(decision)
-        if self.program.finished:
+            if program.decisions:
+                decisions, program.decisions = program.decisions, []
+                for decision in decisions:
+                    self._decide(decision)
+        if program.finished:
             self._close()
 
     def _close(self) -> None:
@@ -262,7 +265,7 @@ class Execution:
         cancelled = self.state.cancel_requested
         if error is None and not cancelled:
             try:
-                self._result = self.workflow.signature.encode_result(self.program.value)[0]
+                self._result = self.workflow.signature.encode_result(self.program.value)
             except PayloadError as unusable:
                 error = unusable
         if cancelled:

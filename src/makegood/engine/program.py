@@ -23,6 +23,9 @@ class Program(Protocol):
     steps: dict[int, Step[Any, Any]]
     """The declarations behind the step numbers scheduled so far."""
 
+    decisions: list[Decision]
+    """What it has decided; the execution takes them away."""
+
     finished: bool
     error: BaseException | None
     """Once finished: what it raised, or None if it returned ``value``."""
@@ -46,9 +49,6 @@ class Program(Protocol):
 
     def fail(self, error: Exception) -> None:
         """End it as if it had raised this."""
-
-    def take_decisions(self) -> list[Decision]:
-        """The decisions since the last call."""
 
     def close(self) -> None:
         """Forget it without running any more of it."""

@@ -87,6 +87,10 @@ STEP_TRANSITIONS: dict[tuple[StepState, str], StepState] = {
     (UNDO_EXHAUSTED, "reopened"): UNDOING,
 }
 IN_FLIGHT = frozenset({OPEN, PROBING, EXHAUSTED})
+MOVES = {
+    (before, happening): (after, (after in IN_FLIGHT) - (before in IN_FLIGHT))
+    for (before, happening), after in STEP_TRANSITIONS.items()
+}
 
 ENDINGS: dict[type[journal.Event], Status] = {
     journal.RunCompleted: Status.COMPLETED,
@@ -133,14 +137,16 @@ class StepRecord:
         self.result: msgspec.Raw | None = None
         self.failure: Failure | None = None
 
-    def move(self, happening: str) -> None:
+    def move(self, happening: str) -> int:
+        """Change the state; by how much the number of steps in flight changes."""
         try:
-            self.state = STEP_TRANSITIONS[self.state, happening]
+            self.state, difference = MOVES[self.state, happening]
         except KeyError:
             raise JournalCorrupt(
                 f"step {self.number} ({self.name}) is {self.state} and cannot become {happening}: "
                 "the journal was altered, or written by a faulty makegood."
             ) from None
+        return difference
 
     @property
     def in_flight(self) -> bool:
@@ -241,11 +247,10 @@ class RunState:
                 f"{type(event).__name__} cannot follow here: the journal of run {self.id} was altered."
             ) from None
 
-    def _move(self, number: int, happening: str) -> StepRecord:
+    def move(self, number: int, happening: str) -> StepRecord:
+        """Change a step's state."""
         step = self.steps[number]
-        before = step.state
-        step.move(happening)
-        self.in_flight += (step.state in IN_FLIGHT) - (before in IN_FLIGHT)
+        self.in_flight += step.move(happening)
         return step
 
 
@@ -261,14 +266,14 @@ def _step_scheduled(run: RunState, event: journal.StepScheduled) -> None:
 
 
 def _step_completed(run: RunState, event: journal.StepCompleted) -> None:
-    step = run._move(event.step, "completed")
+    step = run.move(event.step, "completed")
     step.attempts, step.result, step.unknown, step.failure = event.attempt, event.result, False, None
     run.parked.pop(event.step, None)
 
 
 def _attempt_failed(run: RunState, event: journal.AttemptFailed) -> None:
     undoing = run.steps[event.step].state is UNDOING
-    step = run._move(event.step, event.then)
+    step = run.move(event.step, event.then)
     step.attempts, step.failure, step.retry_at, step.lost = (
         event.attempt,
         event.failure,
@@ -281,7 +286,7 @@ def _attempt_failed(run: RunState, event: journal.AttemptFailed) -> None:
 
 
 def _probe_answered(run: RunState, event: journal.ProbeAnswered) -> None:
-    step = run._move(event.step, event.then)
+    step = run.move(event.step, event.then)
     step.retry_at = event.retry_at
     if event.outcome != "unknown":
         step.unknown = False
@@ -290,12 +295,12 @@ def _probe_answered(run: RunState, event: journal.ProbeAnswered) -> None:
 
 
 def _step_failed(run: RunState, event: journal.StepFailed) -> None:
-    run._move(event.step, "failed").unknown = event.unknown
+    run.move(event.step, "failed").unknown = event.unknown
     run.parked.pop(event.step, None)
 
 
 def _step_skipped(run: RunState, event: journal.StepSkipped) -> None:
-    run._move(event.step, "skipped")
+    run.move(event.step, "skipped")
     run.parked.pop(event.step, None)
 
 
@@ -316,19 +321,19 @@ def _timer_cancelled(run: RunState, event: journal.TimerCancelled) -> None:
 
 
 def _compensation_scheduled(run: RunState, event: journal.CompensationScheduled) -> None:
-    step = run._move(event.step, "undo")
+    step = run.move(event.step, "undo")
     step.attempts, step.failures, step.retry_at, step.lost = 0, 0, 0.0, False
 
 
 def _compensation_completed(run: RunState, event: journal.CompensationCompleted) -> None:
-    step = run._move(event.step, "undone")
+    step = run.move(event.step, "undone")
     step.attempts, step.unknown = event.attempt, False
     run.undone.append(step.name)
     run.parked.pop(event.step, None)
 
 
 def _compensation_skipped(run: RunState, event: journal.CompensationSkipped) -> None:
-    run._move(event.step, "undo skipped")
+    run.move(event.step, "undo skipped")
     run.parked.pop(event.step, None)
 
 
@@ -338,7 +343,7 @@ def _run_parked(run: RunState, event: journal.RunParked) -> None:
 
 def _operator_acted(run: RunState, event: journal.OperatorActed) -> None:
     if event.action == "retry":
-        step = run._move(event.step, "reopened")
+        step = run.move(event.step, "reopened")
         step.failures, step.retry_at = 0, run.clock
         run.parked.pop(event.step, None)
     elif event.action == "resume":

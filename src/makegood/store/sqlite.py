@@ -111,12 +111,8 @@ class SqliteStore:
     def _create(self, owner: int, new: list[Write]) -> list[Write]:
         if not new:
             return []
-        placeholders = ",".join("?" * len(new)) if len(new) <= 4 else None
-        ids = [write.id for write in new]
-        if placeholders is not None:
-            rows = self._run(f"SELECT id FROM runs WHERE id IN ({placeholders})", ids)  # noqa: S608 - only question marks
-        else:
-            rows = self._run("SELECT id FROM runs WHERE id IN carray(?)", (apsw.carray(ids),))
+        ids = tuple(write.id for write in new)
+        rows = self._run("SELECT id FROM runs WHERE id IN carray(?)", (apsw.carray(ids),))
         existing = {row[0] for row in rows}
         taken = [write for write in new if write.id in existing] if existing else []
         key = self._one("SELECT coalesce(max(key), 0) FROM runs")[0]

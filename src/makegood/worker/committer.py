@@ -45,7 +45,7 @@ class Committer:
 
     def enqueue(self, run: LiveRun) -> None:
         """Have what the run recorded written with the next commit."""
-        if not run.queued:
+        if not run.queued and run.execution.has_events:
             run.queued = True
             self._queue.append(run)
             if self._wanted is not None and not self._wanted.done():

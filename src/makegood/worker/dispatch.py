@@ -5,13 +5,9 @@ After a restart the same is drawn from the state instead (``resume``), as the ev
 
 from __future__ import annotations
 
-import inspect
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from makegood.definition.attempt import Attempt
 from makegood.engine import journal
-from makegood.engine.keys import compensation_key, step_key
 from makegood.engine.run import OPEN, PROBING, UNDOING
 from makegood.worker.executor import Job
 from makegood.worker.timers import Alarm
@@ -49,27 +45,7 @@ def resume(worker: Worker, run: LiveRun, at: float) -> None:
 
 def submit(worker: Worker, run: LiveRun, record: StepRecord, kind: Literal["do", "undo", "probe"]) -> None:
     """Hand the executor the next attempt of a step, of its compensation, or of its probe."""
-    definition = run.execution.program.steps[record.number]
-    key = step_key(run.id, record.number, record.name)
-    signature, arguments = definition.signature, record.arguments
-    timeout_seconds = definition.options_.timeout_seconds
-    call: Callable[[], Any]
-    if kind == "do":
-        function = definition.function
-        call = partial(signature.call, arguments)
-    elif kind == "probe":
-        assert definition.probe_function is not None
-        function = definition.probe_function
-        call = partial(signature.call_other, function, arguments)
-    else:
-        assert definition.undo is not None
-        function, timeout_seconds = definition.undo.function, definition.undo.timeout_seconds
-        key = compensation_key(key)
-        result = None if record.result is None else signature.decode_result(record.result)
-        call = partial(signature.call_other, function, arguments, result)
-    attempt = Attempt(run.id, key, record.attempts + 1)
-    is_async = inspect.iscoroutinefunction(function)
-    job = Job(run, record.number, kind, attempt, call, is_async=is_async, timeout_seconds=timeout_seconds)
+    job = Job(run, record, run.execution.program.steps[record.number], kind)
     run.jobs[record.number] = job
     worker.executor.submit(job)
 
@@ -124,7 +100,7 @@ def _on_step_cancelled(worker: Worker, run: LiveRun, event: journal.StepCancelle
     alarm = run.waits.pop(event.step, None)
     if alarm is not None:
         alarm.cancel()
-    worker.tell(run, lambda at: run.execution.step_stopped(event.step, at))
+    worker.tell(run, run.execution.step_stopped, event.step)
 
 
 def _on_timer_started(worker: Worker, run: LiveRun, event: journal.TimerStarted) -> None:
@@ -135,7 +111,7 @@ def _on_timer_started(worker: Worker, run: LiveRun, event: journal.TimerStarted)
 def _arm(worker: Worker, run: LiveRun, timer: int, due: float) -> None:
     def fire() -> None:
         run.timers.pop(timer, None)
-        worker.tell(run, lambda at: run.execution.timer_fired(timer, at))
+        worker.tell(run, run.execution.timer_fired, timer)
 
     run.timers[timer] = Alarm(worker.loop, worker.now, due, fire)
 

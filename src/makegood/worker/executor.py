@@ -19,6 +19,8 @@ from makegood.failure import Failure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from makegood.definition.step import Step
+    from makegood.engine.run import StepRecord
     from makegood.worker.live import LiveRun
 
 LANES_LIMIT = 2_000
@@ -26,31 +28,30 @@ THREADS_LIMIT = 64
 ATTEMPTS_PER_TURN = 250
 
 
-class Job:
-    """One attempt to be made. ``call`` starts it: a coroutine if ``is_async``, otherwise it is called in a thread."""
+class Job(Attempt):
+    """One attempt to be made: of a step (``do``), its compensation (``undo``) or its probe."""
 
-    __slots__ = ("attempt", "call", "cancelled", "is_async", "kind", "lane", "run", "step", "timeout_seconds")
+    __slots__ = ("cancelled", "definition", "is_async", "kind", "lane", "record", "run", "timeout_seconds")
 
-    def __init__(  # noqa: PLR0913 - plain data
-        self,
-        run: LiveRun,
-        step: int,
-        kind: Literal["do", "undo", "probe"],
-        attempt: Attempt,
-        call: Callable[[], Any],
-        *,
-        is_async: bool,
-        timeout_seconds: float | None,
+    def __init__(
+        self, run: LiveRun, record: StepRecord, definition: Step[..., Any], kind: Literal["do", "undo", "probe"]
     ) -> None:
+        self.run_id = run.id
+        self.step_number = record.number
+        self.step_name = record.name
+        self.number = record.attempts + 1
+        self.undo = kind == "undo"
         self.run = run
-        self.step = step
+        self.record = record
+        self.definition = definition
         self.kind = kind
-        self.attempt = attempt
-        self.call = call
-        self.is_async = is_async
-        self.timeout_seconds = timeout_seconds
+        self.is_async, self.timeout_seconds = definition.manner(kind)
         self.cancelled = False
         self.lane: asyncio.Task[None] | None = None
+
+    def call(self) -> Any:
+        """Call the user's function: a coroutine if ``is_async``, otherwise the value."""
+        return self.definition.call(self.kind, self.record.arguments, self.record.result)
 
 
 class Executor:
@@ -123,18 +124,17 @@ class Executor:
             self._waking = False
 
     async def _lane(self) -> None:
+        current_attempt.set(None)
         clean = contextvars.copy_context()
         this = asyncio.current_task()
-        assert this is not None
+        jobs = self._jobs
         turns = 0
         while not self._closing:
-            while self._jobs:
-                job = self._jobs.popleft()
+            while jobs:
+                job = jobs.popleft()
                 job.lane = this
                 if not await self._make(job) or contextvars.copy_context() != clean:
-                    if self._jobs and not self._waking:
-                        self._waking = True
-                        self._loop.call_soon(self._wake)
+                    self._retire()
                     return
                 turns += 1
                 if turns % ATTEMPTS_PER_TURN == 0:
@@ -143,10 +143,16 @@ class Executor:
             self._idle.append(idle)
             await idle
 
+    def _retire(self) -> None:
+        """This lane ends: another one takes over what is left to do."""
+        if self._jobs and not self._waking:
+            self._waking = True
+            self._loop.call_soon(self._wake)
+
     async def _make(self, job: Job) -> bool:
         """One attempt. False if this lane must not be used again."""
         self._running += 1
-        token = current_attempt.set(job.attempt)
+        current_attempt.set(job)
         scope: asyncio.Timeout | None = None
         try:
             if job.timeout_seconds is None:
@@ -167,7 +173,7 @@ class Executor:
             self._returned(job, value)
             return True
         finally:
-            current_attempt.reset(token)
+            current_attempt.set(None)
             self._running -= 1
             if self._closing and not self._running:
                 self._quiet.set()

@@ -24,7 +24,6 @@ class LiveRun:
     __slots__ = (
         "answers",
         "durable",
-        "ending",
         "entry",
         "entry_number",
         "execution",
@@ -35,6 +34,7 @@ class LiveRun:
         "last_status",
         "queued",
         "timers",
+        "waiters",
         "waits",
     )
 
@@ -52,7 +52,7 @@ class LiveRun:
         self.waits: dict[int, Alarm] = {}  # steps that wait for their next attempt
         self.timers: dict[int, Alarm] = {}
         self.durable: asyncio.Future[bool] | None = None  # True once it is started; False if its id is taken
-        self.ending: asyncio.Future[RunState] | None = None
+        self.waiters: list[asyncio.Future[RunState]] = []  # each resolves with the final state
 
     @property
     def state(self) -> RunState:

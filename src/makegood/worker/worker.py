@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from makegood.definition.step import NotDone
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("makegood")
 
 BLOCKED_SECONDS = 0.5
+BLOCKED = "run %s: workflow %s blocked its worker, and every other run, for %.1f s. Blocking calls belong in a step."
 
 
 class Worker:
@@ -92,7 +94,7 @@ class Worker:
         run = LiveRun(run_id, Execution(workflow, CoroutineProgram(workflow)))
         run.durable = self.loop.create_future()
         self.runs[run_id] = run
-        self.tell(run, lambda at: run.execution.start(run_id, arguments, at))
+        self.tell(run, run.execution.start, run_id, arguments)
         return run
 
     def check(self) -> None:
@@ -100,11 +102,11 @@ class Worker:
         if self.error is not None:
             raise StoreError(f"this engine has stopped: {self.error}") from self.error
 
-    def tell(self, run: LiveRun, fact: Callable[[float], None]) -> None:
+    def tell(self, run: LiveRun, fact: Callable[..., None], *details: Any) -> None:
         """Tell a run's execution a fact, and have what it records committed. A bad run harms no other (G10)."""
-        started = self.loop.time()
+        started = perf_counter()
         try:
-            fact(self.now())
+            fact(*details, self.now())
         except MakegoodError as error:
             self.recovery.set_aside(run, error)
             return
@@ -112,16 +114,9 @@ class Worker:
             log.exception("run %s: the engine failed; the run is set aside.", run.id)
             self.recovery.set_aside(run, error)
             return
-        took = self.loop.time() - started
-        if took > BLOCKED_SECONDS:
-            log.warning(
-                "run %s: workflow %s blocked its worker, and every other run, for %.1f s. Blocking calls belong in a step.",
-                run.id,
-                run.execution.workflow.name,
-                took,
-            )
-        if run.execution.has_events:
-            self.committer.enqueue(run)
+        if perf_counter() - started > BLOCKED_SECONDS:
+            log.warning(BLOCKED, run.id, run.execution.workflow.name, perf_counter() - started)
+        self.committer.enqueue(run)
 
     def request(self, run: LiveRun, request: Request, answers: list[InboxAnswer]) -> None:
         """Carry out an operator's request; ``answers`` are committed along with it.
@@ -138,8 +133,10 @@ class Worker:
         self.runs.pop(run.id, None)
         for alarm in (*run.timers.values(), *run.waits.values()):
             alarm.cancel()
-        if run.ending is not None and not run.ending.done():
-            run.ending.set_result(run.state)
+        for waiter in run.waiters:
+            if not waiter.done():
+                waiter.set_result(run.state)
+        run.execution.program.close()
 
     def drop(self, run: LiveRun, error: BaseException) -> None:
         """Forget a run that is to go on elsewhere or later."""
@@ -147,18 +144,16 @@ class Worker:
         for alarm in (*run.timers.values(), *run.waits.values()):
             alarm.cancel()
         run.execution.program.close()
-        for future in (run.durable, run.ending):
+        for future in (run.durable, *run.waiters):
             if future is not None and not future.done():
                 future.set_exception(error)
                 future.exception()  # whoever waits gets it; nobody has to
 
     def ending_of(self, run: LiveRun) -> asyncio.Future[RunState]:
         """Resolves with the final state, once it is durable."""
-        if run.ending is None:
-            run.ending = self.loop.create_future()
-            if run.id not in self.runs:
-                run.ending.set_result(run.state)
-        return run.ending
+        waiter: asyncio.Future[RunState] = self.loop.create_future()
+        run.waiters.append(waiter)
+        return waiter
 
     # ---- what the committer reports ------------------------------------------------------------------------------
 
@@ -188,48 +183,41 @@ class Worker:
     # ---- what the executor reports -------------------------------------------------------------------------------
 
     def _returned(self, job: Job, value: Any) -> None:
-        run, step = job.run, job.step
+        run, step = job.run, job.step_number
         if run.jobs.pop(step, None) is not job or run.id not in self.runs:
             return
-        execution, number = run.execution, job.attempt.number
+        execution = run.execution
         if job.kind == "undo":
-            self.tell(run, lambda at: execution.compensation_completed(step, number, at))
+            self.tell(run, execution.compensation_completed, step, job.number)
         elif job.kind == "probe" and (isinstance(value, NotDone) or value is NotDone):
             self.tell(run, lambda at: execution.probe_found_nothing(step, at, self.dice()))
         else:
-            self._succeeded(job, value)
-
-    def _succeeded(self, job: Job, value: Any) -> None:
-        execution, step, number = job.run.execution, job.step, job.attempt.number
-        try:
-            result, _ = execution.program.steps[step].signature.encode_result(value)
-        except PayloadError as unusable:
-            self._failed(job, Failure.of(unusable, with_traceback=False), unknown=True, fatal=True)
-            return
-        if job.kind == "probe":
-            self.tell(job.run, lambda at: execution.probe_found(step, result, at))
-        else:
-            self.tell(job.run, lambda at: execution.step_completed(step, number, result, at))
+            try:
+                result = job.definition.signature.encode_result(value)
+            except PayloadError as unusable:
+                self._failed(job, Failure.of(unusable, with_traceback=False), unknown=True, fatal=True)
+            else:
+                if job.kind == "do":
+                    self.tell(run, execution.step_completed, step, job.number, result)
+                else:
+                    self.tell(run, execution.probe_found, step, result)
 
     def _raised(self, job: Job, error: BaseException, timed_out: bool) -> None:
         run = job.run
-        if run.jobs.pop(job.step, None) is not job or run.id not in self.runs:
+        if run.jobs.pop(job.step_number, None) is not job or run.id not in self.runs:
             return
-        options = run.execution.program.steps[job.step].options_
+        options = job.definition.options_
         unknown = timed_out or isinstance(error, (*options.unknown, asyncio.CancelledError))
         failure = failure_of(job, error, timed_out=timed_out)
-        self._failed(
-            job, failure, unknown=unknown, fatal=isinstance(error, options.fatal) and job.kind == "do"
-        )
+        self._failed(job, failure, unknown=unknown, fatal=isinstance(error, options.fatal) and job.kind == "do")
 
     def _failed(self, job: Job, failure: Failure, *, unknown: bool, fatal: bool) -> None:
-        execution, step, number = job.run.execution, job.step, job.attempt.number
-        if execution.state.steps[step].state is PROBING:
-            self.tell(job.run, lambda at: execution.probe_found_nothing(step, at, self.dice(), failure))
+        execution = job.run.execution
+        step, number, dice = job.step_number, job.number, self.dice()
+        if job.record.state is PROBING:
+            self.tell(job.run, lambda at: execution.probe_found_nothing(step, at, dice, failure))
         else:
             self.tell(
                 job.run,
-                lambda at: execution.attempt_failed(
-                    step, number, failure, at, self.dice(), unknown=unknown, fatal=fatal
-                ),
+                lambda at: execution.attempt_failed(step, number, failure, at, dice, unknown=unknown, fatal=fatal),
             )

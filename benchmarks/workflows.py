@@ -1,0 +1,83 @@
+"""What the benchmarks run: steps that do nothing, so that what is measured is the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import makegood as mg
+
+
+@mg.step
+async def charge(order: int) -> int:
+    return order
+
+
+@charge.compensation
+async def refund(receipt: int | None, order: int) -> None: ...
+
+
+@mg.step
+async def reserve(order: int) -> int:
+    return order
+
+
+@reserve.compensation
+async def release(hold: int | None, order: int) -> None: ...
+
+
+@mg.step
+async def ship(order: int) -> int:
+    return order
+
+
+@mg.step(retry=None)
+async def fail_to_ship(order: int) -> int:
+    raise RuntimeError("no carrier")
+
+
+@mg.workflow
+async def order(number: int) -> int:
+    receipt = await charge(number)
+    hold = await reserve(receipt)
+    return await ship(hold)
+
+
+@mg.workflow
+async def compensate(number: int) -> int:
+    receipt = await charge(number)
+    hold = await reserve(receipt)
+    return await fail_to_ship(hold)
+
+
+@mg.workflow
+async def fanout(width: int) -> int:
+    return sum(await asyncio.gather(*(ship(index) for index in range(width))))
+
+
+@mg.workflow
+async def long(length: int) -> int:
+    total = 0
+    for index in range(length):
+        total += await ship(index)
+    return total
+
+
+@mg.step
+async def take_effect(run: int, number: int) -> int:
+    """An effect that leaves a trace of its own: its idempotency key, appended to the file named by the environment."""
+    trace = os.open(Path(os.environ["BENCHMARK_TRACE"]), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(trace, f"{mg.idempotency_key()}\n".encode())
+    finally:
+        os.close(trace)
+    await asyncio.sleep(0.01)
+    return number
+
+
+@mg.workflow
+async def traced(run: int, length: int) -> int:
+    for number in range(length):
+        await take_effect(run, number)
+    return length
