@@ -1,0 +1,1 @@
+"""What the examples' services share: a durable ledger, idempotent HTTP operations, faults on demand."""
