@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from makegood.backend.local import LocalBackend, not_found
+from makegood.definition.payload import NULL
 from makegood.definition.registry import Registry
 from makegood.definition.workflow import Workflow
 from makegood.description import Description, RunSummary, describe, flatten
@@ -235,7 +236,7 @@ class RunHandle(Generic[R]):
         await self._request("resolve", step=step, by=by, why=why, result=data)
 
     async def _request(
-        self, action: Action, *, by: str | None, why: str, step: str = "", result: msgspec.Raw | None = None
+        self, action: Action, *, by: str | None, why: str, step: str = "", result: msgspec.Raw = NULL
     ) -> None:
         request = Request(action, by if by is not None else operator_name(), why, step, result)
         await self._engine.backend.request(self.id, request)

@@ -113,7 +113,7 @@ class Execution:
         at = self._open(at)
         then, retry_at = self._after_failure(record, at, dice, fatal=False, lost=record.lost, counted=True)
         outcome: Literal["not done", "unknown"] = "not done" if failure is None else "unknown"
-        self._record(journal.ProbeAnswered(step, outcome, then, None, failure, retry_at), at)
+        self._record(journal.ProbeAnswered(step, outcome, then, NULL, failure, retry_at), at)
         if then == "give up":
             self._give_up(record, at)
 

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from makegood.definition.payload import NULL
 from makegood.failure import Failure
 
 
@@ -57,7 +58,7 @@ class ProbeAnswered(Event):
     step: int
     outcome: Literal["done", "not done", "unknown"]
     then: Literal["complete", "retry", "give up"]
-    result: msgspec.Raw | None = None
+    result: msgspec.Raw = NULL
     failure: Failure | None = None
     retry_at: float = 0.0
 

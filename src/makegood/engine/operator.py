@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
+from makegood.definition.payload import NULL
 from makegood.engine import journal
 from makegood.engine.run import EXHAUSTED, RunState, Status
 from makegood.errors import NotPossible
@@ -26,7 +27,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     by: str
     why: str = ""
     step: str = ""
-    result: msgspec.Raw | None = None
+    result: msgspec.Raw = NULL
 
 
 def facts_for(request: Request, run: RunState) -> list[journal.AnyEvent]:
@@ -48,8 +49,7 @@ def facts_for(request: Request, run: RunState) -> list[journal.AnyEvent]:
         )
         return [acted, skipped]
     if forward:
-        result = request.result if request.result is not None else msgspec.Raw(b"null")
-        return [acted, journal.StepCompleted(record.number, record.attempts, result, request.by)]
+        return [acted, journal.StepCompleted(record.number, record.attempts, request.result, request.by)]
     return [acted, journal.CompensationCompleted(record.number, record.attempts, request.by)]
 
 
