@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
-if os.name == "nt":  # pragma: no cover - exercised on Windows only
+if sys.platform == "win32":  # pragma: no cover - exercised on Windows only
     import msvcrt
 
     def _lock(descriptor: int) -> None:
@@ -18,11 +19,15 @@ else:
 
 
 class FileLock:
-    """Held by one open file at a time, in this process or another. The file stays behind, empty, when it is released."""
+    """Held by one open file at a time, in any process. The empty file stays behind when it is released."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
         self._descriptor: int | None = None
+
+    @property
+    def held(self) -> bool:
+        return self._descriptor is not None
 
     def acquire(self) -> bool:
         """Take the lock; False if somebody else holds it."""

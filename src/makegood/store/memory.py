@@ -1,4 +1,4 @@
-"""A store in this process's memory: for experiments and tests. It keeps to the protocol, and forgets at the end."""
+"""A store in this process's memory, for experiments and tests: a true store, until the process ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class MemoryStore:
-    """Implements ``store.protocol.Store`` with dictionaries. Survives ``close``: the same object can be opened again."""
+    """Implements ``store.protocol.Store`` with dictionaries. It can be closed and opened again."""
 
     def __init__(self) -> None:
         self._rows: dict[str, RunRow] = {}
@@ -48,34 +48,40 @@ class MemoryStore:
 
     async def commit(self, epoch: int, writes: Sequence[Write]) -> list[Write]:
         self._check(epoch)
+        for write in writes:
+            written = len(self._journals[write.key]) if write.key is not None else 0
+            if write.entry.number != written + 1:
+                raise StoreError(
+                    f"run {write.id}: entry {write.entry.number} does not follow entry {written}."
+                )
         taken = []
         for write in writes:
-            if write.key is None and not self._create(write, epoch):
+            if write.key is not None:
+                self._append(write.key, write)
+            elif not self._create(write, epoch):
                 taken.append(write)
-                continue
-            assert write.key is not None
-            journal = self._journals[write.key]
-            if write.entry.number != len(journal) + 1:
-                raise StoreError(
-                    f"run {write.id}: entry {write.entry.number} does not follow entry {len(journal)}."
-                )
-            journal.append(write.entry)
-            row = self._rows[write.id]
-            self._rows[write.id] = msgspec.structs.replace(row, status=write.status, ended_at=write.ended_at)
-            for answer in write.answered:
-                self._answers[answer.number] = answer
         return taken
 
     def _create(self, write: Write, owner: int) -> bool:
         if write.id in self._rows:
             return False
-        write.key = len(self._rows) + 1
+        key = write.key = len(self._rows) + 1
         self._rows[write.id] = RunRow(
-            write.key, write.id, write.workflow, write.status, write.started_at, write.ended_at
+            key, write.id, write.workflow, write.status, write.started_at, write.ended_at
         )
         self._owners[write.id] = owner
-        self._journals[write.key] = []
+        self._journals[key] = []
+        self._append(key, write)
         return True
+
+    def _append(self, key: int, write: Write) -> None:
+        self._journals[key].append(write.entry)
+        row = self._rows[write.id]
+        self._rows[write.id] = msgspec.structs.replace(row, status=write.status, ended_at=write.ended_at)
+        self._settle(write.answered)
+
+    def _settle(self, answers: Sequence[InboxAnswer]) -> None:
+        self._answers.update((answer.number, answer) for answer in answers if answer.number in self._inbox)
 
     async def adopt(self, epoch: int, workflows: Sequence[str], limit: int) -> list[RunRow]:
         self._check(epoch)
@@ -89,8 +95,6 @@ class MemoryStore:
     async def submit(self, write: Write) -> bool:
         if not self._create(write, 0):
             return False
-        assert write.key is not None
-        self._journals[write.key].append(write.entry)
         self._version += 1
         return True
 
@@ -128,7 +132,7 @@ class MemoryStore:
 
     async def answer(self, epoch: int, answers: Sequence[InboxAnswer]) -> None:
         self._check(epoch)
-        self._answers.update((answer.number, answer) for answer in answers)
+        self._settle(answers)
 
     async def take_answer(self, number: int) -> InboxAnswer | None:
         if number in self._answers:

@@ -56,9 +56,7 @@ def migrate(connection: apsw.Connection, path: str) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = _version(connection)
-        foreign = (
-            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] if version == 0 else 0
-        )
+        foreign = version == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").get
         if foreign or (version and _application(connection) != APPLICATION_ID):
             raise StoreError(f"{path} is a database of another program. Give makegood a file of its own.")
         if version > len(SCRIPTS):
@@ -77,8 +75,8 @@ def migrate(connection: apsw.Connection, path: str) -> None:
 
 
 def _version(connection: apsw.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    return int(connection.execute("PRAGMA user_version").get)
 
 
 def _application(connection: apsw.Connection) -> int:
-    return int(connection.execute("PRAGMA application_id").fetchone()[0])
+    return int(connection.execute("PRAGMA application_id").get)

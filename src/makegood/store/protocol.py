@@ -1,7 +1,8 @@
 """What the worker and the clients ask of a store. ``tests/contract`` says what every store must answer.
 
-A store keeps *runs* (a row each), their *journals* (sealed entries, see ``store.codec``), an *inbox* of operators'
-requests, and who is the *owner*: each worker start is an incarnation with an epoch, and only the newest may commit.
+A store keeps *runs* (a row each), their *journals* (sealed entries, see ``store.codec``), an *inbox* of
+operators' requests, and who is the *owner*: each worker start is an incarnation with an epoch, and only the
+newest may commit.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class RunRow(msgspec.Struct, frozen=True):
+class RunRow(msgspec.Struct, frozen=True, gc=False):
     """A run as listed. Times in seconds since 1970; ``key`` is the store's own number for it."""
 
     key: int
@@ -25,7 +26,7 @@ class RunRow(msgspec.Struct, frozen=True):
     ended_at: float | None
 
 
-class SealedEntry(msgspec.Struct, frozen=True):
+class SealedEntry(msgspec.Struct, frozen=True, gc=False):
     """A journal entry as stored: its number in the run (from 1), its JSON, and the hash that chains it."""
 
     number: int
@@ -33,7 +34,7 @@ class SealedEntry(msgspec.Struct, frozen=True):
     hash: bytes
 
 
-class Write(msgspec.Struct):
+class Write(msgspec.Struct, gc=False):
     """One run's part of a commit: a new entry and, where it changed, its row.
 
     ``key`` None creates the run; the store sets it. ``answered`` are inbox requests that this entry settles.
@@ -78,7 +79,7 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
     async def take_over(self, worker: str) -> int | None:
-        """Become the worker of this store: the new incarnation's epoch, or None while another process is the worker."""
+        """Become this store's worker: the new incarnation's epoch, or None while there is a worker."""
 
     async def owner(self) -> str:
         """The name of the newest worker incarnation, "" if there never was one."""
@@ -86,7 +87,8 @@ class Store(Protocol):
     async def commit(self, epoch: int, writes: Sequence[Write]) -> list[Write]:
         """Write all of this or nothing, and return once it is durable.
 
-        Returns those writes that create a run whose id exists already: they were left out, the others were written.
+        Returns the writes that create a run whose id exists already: they were left out (their ``key`` stays
+        None), the others were written. If it raises, no ``key`` was set.
 
         Raises:
             StoreFenced: a newer incarnation has taken over; nothing was written.
@@ -95,7 +97,10 @@ class Store(Protocol):
         """
 
     async def adopt(self, epoch: int, workflows: Sequence[str], limit: int) -> list[RunRow]:
-        """Make up to ``limit`` unfinished runs of these workflows, owned by no incarnation or an older one, this one's."""
+        """Make up to ``limit`` unfinished runs of these workflows this incarnation's, the oldest first.
+
+        Only runs that no incarnation owns yet, or an older one.
+        """
 
     async def unadopted(self, epoch: int) -> list[RunRow]:
         """Unfinished runs that this incarnation does not own: it does not know their workflow."""
