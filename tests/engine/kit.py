@@ -1,0 +1,255 @@
+"""Drives one run by hand, as its worker would, and tells in words what it recorded. No event loop, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+import makegood as mg
+from makegood.engine import journal
+from makegood.engine.coroutine import CoroutineProgram
+from makegood.engine.execution import Execution
+from makegood.engine.operator import Request
+from makegood.engine.run import RunState, Status, StepRecord
+
+START = 1_000_000.0
+
+_entry_encoder = msgspec.json.Encoder()
+_entry_decoder = msgspec.json.Decoder(journal.Entry)
+
+
+class Run:
+    """One run. Every fact that it is told becomes one entry and is answered with that entry's events in words."""
+
+    def __init__(self, workflow: mg.Workflow[..., Any], *args: Any, **kwargs: Any) -> None:
+        self.workflow = workflow
+        self.entries: list[journal.Entry] = []
+        self.now = START
+        self._facts: list[Callable[[Execution], object]] = []
+        self._snapshots: list[dict[str, Any]] = []
+        self.execution = fresh_execution(workflow)
+        arguments = workflow.signature.encode_arguments(args, kwargs)
+        self.began = self.tell(lambda execution: execution.start("run-1", arguments, START))
+
+    # ---- what may happen to it -----------------------------------------------------------------------------------
+
+    def tell(self, *facts: Callable[[Execution], object]) -> list[str]:
+        """Facts that become one entry together."""
+
+        def all_of_them(execution: Execution) -> None:
+            for fact in facts:
+                fact(execution)
+
+        all_of_them(self.execution)
+        if not self.execution.has_events:
+            return []
+        entry = sealed(self.execution)
+        self.entries.append(entry)
+        self._facts.append(all_of_them)
+        self._snapshots.append(snapshot(self.execution.state))
+        return in_words(entry, self.state)
+
+    def completing(self, step: str, result: Any = None) -> Callable[[Execution], object]:
+        number, attempt, at = self.number(step), self.step(step).attempts + 1, self.now
+        raw = self.execution.program.steps[number].signature.encode_result(result)
+        return lambda execution: execution.step_completed(number, attempt, raw, at)
+
+    def complete(self, step: str, result: Any = None) -> list[str]:
+        return self.tell(self.completing(step, result))
+
+    def failing(
+        self,
+        step: str,
+        message: str = "no",
+        *,
+        unknown: bool = False,
+        fatal: bool = False,
+        lost: bool = False,
+        dice: float = 0.5,
+    ) -> Callable[[Execution], object]:
+        number, attempt, at = self.number(step), self.step(step).attempts + 1, self.now
+        failure = mg.Failure("shop.Refused", message)
+        return lambda execution: execution.attempt_failed(
+            number, attempt, failure, at, dice, unknown=unknown, fatal=fatal, lost=lost
+        )
+
+    def fail(self, step: str, message: str = "no", **how: Any) -> list[str]:
+        """An attempt of the step, or of its compensation if that is under way, fails."""
+        return self.tell(self.failing(step, message, **how))
+
+    def fail_for_good(self, step: str, message: str = "no", *, unknown: bool = False) -> list[str]:
+        return self.fail(step, message, unknown=unknown, fatal=True)
+
+    def stop(self, step: str) -> list[str]:
+        """A cancelled step that had no attempt under way is over."""
+        number, at = self.number(step), self.now
+        return self.tell(lambda execution: execution.step_stopped(number, at))
+
+    def cut_off(self, step: str) -> list[str]:
+        """The attempt of a cancelled step is stopped under way: nobody knows what it did."""
+        return self.fail(step, "no longer waited for", unknown=True)
+
+    def probe_finds(self, step: str, result: Any) -> list[str]:
+        number, at = self.number(step), self.now
+        raw = self.execution.program.steps[number].signature.encode_result(result)
+        return self.tell(lambda execution: execution.probe_found(number, raw, at))
+
+    def probe_finds_nothing(self, step: str, *, cannot_tell: bool = False) -> list[str]:
+        number, at = self.number(step), self.now
+        failure = mg.Failure("shop.Down", "cannot tell") if cannot_tell else None
+        return self.tell(lambda execution: execution.probe_found_nothing(number, at, 0.5, failure))
+
+    def undo(self, step: str) -> list[str]:
+        """The step's compensation succeeds."""
+        number, attempt, at = self.number(step), self.step(step).attempts + 1, self.now
+        return self.tell(lambda execution: execution.compensation_completed(number, attempt, at))
+
+    def fire(self, timer: int = 0) -> list[str]:
+        """The given timer, or the next one, comes due."""
+        timers = self.state.timers
+        chosen = timer or min(timers, key=lambda number: (timers[number], number))
+        self.now = max(self.now, timers[chosen])
+        at = self.now
+        return self.tell(lambda execution: execution.timer_fired(chosen, at))
+
+    def cancel(self, why: str = "changed my mind") -> list[str]:
+        return self.act(Request("cancel", "ann", why))
+
+    def act(self, request: Request) -> list[str]:
+        at = self.now
+        return self.tell(lambda execution: execution.act(request, at))
+
+    def operate(self, action: Any, step: str = "", result: Any = None) -> list[str]:
+        raw = msgspec.Raw(msgspec.json.encode(result))
+        return self.act(Request(action, "ann", "because", step, raw))
+
+    def crash(self) -> list[str]:
+        """The worker dies with nothing in flight written, and another one recovers the run."""
+        self.execution = replayed(self.workflow, self.entries)
+        at = self.now
+        return self.tell(lambda execution: execution.recover(at, 0.5))
+
+    # ---- what can be seen of it ----------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> RunState:
+        return self.execution.state
+
+    @property
+    def status(self) -> Status:
+        return self.state.status
+
+    @property
+    def story(self) -> list[str]:
+        """Every event so far, in words."""
+        return [line for entry in self.entries for line in in_words(entry, self.state)]
+
+    @property
+    def events(self) -> list[journal.AnyEvent]:
+        return [event for entry in self.entries for event in entry.events]
+
+    def number(self, step: str) -> int:
+        """The latest step of this name."""
+        return max(number for number, record in self.state.steps.items() if record.name == step)
+
+    def step(self, step: str) -> StepRecord:
+        return self.state.steps[self.number(step)]
+
+    def wait_seconds(self, step: str) -> float:
+        """The wait before the step's next attempt."""
+        return self.step(step).retry_at - self.now
+
+    # ---- the check that every scenario ends with -----------------------------------------------------------------
+
+    def check_replay(self) -> None:
+        """From every prefix of the journal, a replay gives the same state, and what follows the same entries."""
+        for length in range(1, len(self.entries) + 1):
+            execution = replayed(self.workflow, self.entries[:length])
+            where = f"after replaying {length} of {len(self.entries)} entries"
+            assert not execution.has_events, f"{where}: {sealed(execution).events}"
+            assert snapshot(execution.state) == self._snapshots[length - 1], where
+            for fact, entry in zip(self._facts[length:], self.entries[length:], strict=True):
+                fact(execution)
+                assert sealed(execution) == entry, where
+            execution.program.close()
+        self.execution.program.close()
+
+
+def fresh_execution(workflow: mg.Workflow[..., Any]) -> Execution:
+    return Execution(workflow, CoroutineProgram(workflow))
+
+
+def replayed(workflow: mg.Workflow[..., Any], entries: list[journal.Entry]) -> Execution:
+    execution = fresh_execution(workflow)
+    execution.replay(entries)
+    return execution
+
+
+def sealed(execution: Execution) -> journal.Entry:
+    """The next entry, after its way through the store."""
+    return _entry_decoder.decode(_entry_encoder.encode(execution.seal(epoch=1)))
+
+
+def snapshot(state: RunState) -> dict[str, Any]:
+    values = {name: getattr(state, name) for name in RunState.__slots__}
+    values["steps"] = [
+        {name: _plain(getattr(record, name)) for name in StepRecord.__slots__}
+        for record in state.steps.values()
+    ]
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, msgspec.Raw):
+        return bytes(value)
+    return value.copy() if isinstance(value, (dict, list)) else value
+
+
+def in_words(entry: journal.Entry, state: RunState) -> list[str]:
+    return [_in_words(event, state) for event in entry.events]
+
+
+def _in_words(event: journal.AnyEvent, state: RunState) -> str:
+    name = state.steps[event.step].name if isinstance(getattr(event, "step", ""), int) and event.step else ""
+    match event:
+        case journal.StepScheduled():
+            return f"{name} scheduled"
+        case journal.StepCompleted():
+            return f"{name} done" + (f" by {event.by}" if event.by else "")
+        case journal.AttemptFailed():
+            marks = [mark for mark in ("unknown", "lost") if getattr(event, mark)]
+            return f"{name} attempt {event.attempt} failed{''.join(f' ({mark})' for mark in marks)}: {event.then}"
+        case journal.ProbeAnswered():
+            return f"{name} probed: {event.outcome}: {event.then}"
+        case journal.StepFailed():
+            return f"{name} failed" + (" (unknown)" if event.unknown else "")
+        case journal.StepSkipped():
+            return f"{name} skipped"
+        case journal.StepCancelled():
+            return f"{name} cancelled"
+        case journal.TimerStarted():
+            return f"timer {event.timer} started, due at {event.due - START:g}"
+        case journal.TimerFired():
+            return f"timer {event.timer} fired"
+        case journal.TimerCancelled():
+            return f"timer {event.timer} cancelled"
+        case journal.CompensationScheduled():
+            return f"undo {name}"
+        case journal.CompensationCompleted():
+            return f"{name} undone" + (f" by {event.by}" if event.by else "")
+        case journal.CompensationSkipped():
+            return f"undo {name} skipped"
+        case journal.RunParked():
+            return f"parked: {name or 'code'}"
+        case journal.OperatorActed():
+            return f"{event.by}: {event.action} {name}".rstrip()
+        case journal.CancelRequested():
+            return f"{event.by}: cancel"
+        case journal.RollbackStarted():
+            return "rollback" + (" (cancelled)" if event.cancelled else "")
+        case journal.RunTerminated():
+            return f"TERMINATED, open: {', '.join(event.residue)}"
+        case _:
+            return type(event).__name__.removeprefix("Run").upper()
