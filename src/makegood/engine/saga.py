@@ -15,12 +15,12 @@ def undo_plan(run: RunState) -> list[StepRecord]:
     """The steps to compensate, the next one last: the reverse of this list is the reverse of their scheduling.
 
     In a rollback that is every step that was done or may have been. In a run that goes on to complete it is what
-    the workflow gave up on (failed or cancelled) while nobody knows whether it took effect.
+    the workflow gave up on (failed or cancelled) and was done all the same, or may have been.
     """
     return [
         step
         for step in run.steps.values()
-        if step.needs_undo and (run.rolling_back or step.state is not DONE)
+        if step.needs_undo and (run.rolling_back or step.cancelled or step.state is not DONE)
     ]
 
 
