@@ -215,10 +215,9 @@ class RunState:
 
     @property
     def residue(self) -> list[str]:
-        """Names of the steps whose effects are, or may be, open although the run did not complete."""
-        if self.status_ is Status.COMPLETED:
-            return []
-        return [step.name for step in self.steps.values() if step.state is RESIDUE or step.needs_undo]
+        """Names of the steps whose effects are, or may be, open although nobody wants them."""
+        completed = self.status_ is Status.COMPLETED
+        return [s.name for s in self.steps.values() if s.state is RESIDUE or (s.needs_undo and not completed)]
 
     @property
     def left_as_is(self) -> list[str]:
@@ -231,7 +230,9 @@ class RunState:
     def missed(self) -> list[str]:
         """Names of the best-effort steps that failed."""
         return [
-            s.name for s in self.steps.values() if s.state is FAILED and not s.critical and not s.cancelled
+            s.name
+            for s in self.steps.values()
+            if not (s.critical or s.cancelled or s.in_flight) and s.result is None
         ]
 
     def apply(self, event: journal.Event) -> None:
