@@ -273,9 +273,9 @@ class Execution:
                 journal.RollbackStarted(Failure("Cancelled", self.state.cancel_reason), cancelled=True)
             )
         elif error is not None:
-            step = error.step if isinstance(error, StepFailed) else ""
-            failure = error.failure if isinstance(error, StepFailed) else Failure.of(error)
-            self._decide(journal.RollbackStarted(failure, step))
+            cause = first_step_failed(error)
+            failure = cause.failure if cause is not None and cause is single(error) else Failure.of(error)
+            self._decide(journal.RollbackStarted(failure, "" if cause is None else cause.step))
         self._undo_plan = undo_plan(self.state)
 
     # ---- what follows a failed attempt ---------------------------------------------------------------------------
