@@ -1,7 +1,7 @@
 """makegood: durable sagas and workflows for Python."""
 
 from makegood.client import Engine, RunHandle
-from makegood.definition.attempt import attempt, idempotency_key
+from makegood.definition.attempt import attempt, idempotency_key, original_key
 from makegood.definition.retry import Retry
 from makegood.definition.step import NotDone, Step, step
 from makegood.definition.workflow import Workflow, workflow
@@ -69,6 +69,7 @@ __all__ = [
     "Workflow",
     "attempt",
     "idempotency_key",
+    "original_key",
     "step",
     "workflow",
 ]

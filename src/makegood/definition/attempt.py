@@ -21,9 +21,12 @@ class Attempt:
         self.undo = undo
 
     @property
+    def original_key(self) -> str:
+        return step_key(self.run_id, self.step_number, self.step_name)
+
+    @property
     def idempotency_key(self) -> str:
-        key = step_key(self.run_id, self.step_number, self.step_name)
-        return compensation_key(key) if self.undo else key
+        return compensation_key(self.original_key) if self.undo else self.original_key
 
 
 current_attempt: ContextVar[Attempt | None] = ContextVar("makegood_attempt", default=None)
@@ -38,6 +41,18 @@ def idempotency_key() -> str:
         NotInStep: called outside a step, compensation or probe.
     """
     return _current("idempotency_key").idempotency_key
+
+
+def original_key() -> str:
+    """In a compensation: the key of the step that it undoes, to name the effect to the service that had it.
+
+    The compensation has a key of its own (``idempotency_key``), and may know nothing else of the effect: the
+    result is None when nobody knows whether it happened. In a step and in its probe both keys are the same.
+
+    Raises:
+        NotInStep: called outside a step, compensation or probe.
+    """
+    return _current("original_key").original_key
 
 
 def attempt() -> int:
