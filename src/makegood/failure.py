@@ -32,16 +32,25 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
         """Describe any exception, even one whose own ``__str__`` raises or returns text that UTF-8 cannot hold."""
         try:
             message = str(exception)
+            if isinstance(exception, BaseExceptionGroup):
+                message += ": " + "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves(exception))
         except Exception as unprintable:  # noqa: BLE001 - an exception may raise anything while printing itself
             message = f"<unprintable: {type(unprintable).__name__}>"
         trace = ""
         if with_traceback and exception.__traceback__ is not None:
             trace = "".join(traceback.format_tb(exception.__traceback__))
         return cls(
-            type_name(type(exception)),
+            _storable(type_name(type(exception)), MESSAGE_LIMIT_CHARACTERS),
             _storable(message, MESSAGE_LIMIT_CHARACTERS),
             _storable(trace, TRACEBACK_LIMIT_CHARACTERS),
         )
+
+
+def leaves(exception: BaseException) -> list[BaseException]:
+    """The exceptions that a group holds, groups in it taken apart; of any other exception itself."""
+    if not isinstance(exception, BaseExceptionGroup):
+        return [exception]
+    return [leaf for inner in exception.exceptions for leaf in leaves(inner)]
 
 
 def type_name(exception_type: type[BaseException]) -> str:

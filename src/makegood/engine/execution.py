@@ -17,7 +17,7 @@ from makegood.engine.operator import facts_for
 from makegood.engine.run import EXHAUSTED, OPEN, PROBING, UNDO_EXHAUSTED, UNDOING, RunState
 from makegood.engine.saga import ending_of_rollback, undo_plan
 from makegood.errors import NotDurable, PayloadError, StepFailed
-from makegood.failure import Failure
+from makegood.failure import Failure, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -273,9 +273,10 @@ class Execution:
                 journal.RollbackStarted(Failure("Cancelled", self.state.cancel_reason), cancelled=True)
             )
         elif error is not None:
-            cause = first_step_failed(error)
-            failure = cause.failure if cause is not None and cause is single(error) else Failure.of(error)
-            self._decide(journal.RollbackStarted(failure, "" if cause is None else cause.step))
+            causes = leaves(error)
+            failed = next((cause for cause in causes if isinstance(cause, StepFailed)), None)
+            failure = failed.failure if failed is not None and len(causes) == 1 else Failure.of(error)
+            self._decide(journal.RollbackStarted(failure, "" if failed is None else failed.step))
         self._undo_plan = undo_plan(self.state)
 
     # ---- what follows a failed attempt ---------------------------------------------------------------------------
