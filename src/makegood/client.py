@@ -6,19 +6,21 @@ import getpass
 import random
 import secrets
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 from makegood.backend.local import LocalBackend, not_found
+from makegood.definition.keys import checked_run_id
 from makegood.definition.payload import NULL
 from makegood.definition.registry import Registry
 from makegood.definition.workflow import Workflow
 from makegood.description import Description, RunSummary, describe, flatten
-from makegood.definition.keys import checked_run_id
 from makegood.engine.operator import Action, Request
 from makegood.engine.run import Status
 from makegood.errors import (
+    JournalCorrupt,
     MakegoodError,
     PayloadError,
     RunCancelled,
@@ -26,6 +28,7 @@ from makegood.errors import (
     RunError,
     RunFailed,
     RunTerminated,
+    StoreError,
     UnknownWorkflow,
     UsageError,
 )
@@ -58,23 +61,25 @@ class Engine:
         url: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``memory://`` (nothing survives: for experiments).
         definitions: modules and workflows to run. ``start`` adds its own; runs of unknown workflows wait.
         work: False for a pure client, which never becomes the worker of the store.
+        create: False if a database file that does not exist is an error.
         grace_seconds: how long attempts under way may take to end when the engine is closed.
         now: the wall clock, in seconds since 1970.
         dice: random numbers in [0, 1) for the jitter of retries.
     """
 
-    def __init__(  # noqa: PLR0913 - time and randomness are parameters
+    def __init__(
         self,
         url: str,
         definitions: Iterable[ModuleType | Workflow[..., Any]] = (),
         *,
         work: bool = True,
+        create: bool = True,
         grace_seconds: float = 10.0,
         now: Callable[[], float] = time.time,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.url = url
-        self._store = store_at(url)
+        self._store = store_at(url, create=create)
         self._registry = Registry(definitions)
         self._work = work
         self._now = now
@@ -106,9 +111,17 @@ class Engine:
             )
         return self._backend
 
+    async def serve(self) -> None:
+        """Work until cancelled.
+
+        Raises:
+            StoreError: the store failed, or another worker has taken over: this one has stopped.
+        """
+        await self.backend.serve()
+
     async def start(
         self, workflow: Workflow[..., R], *args: Any, id: str | None = None, **kwargs: Any
-    ) -> RunHandle[R]:  # noqa: A002 - the public API
+    ) -> RunHandle[R]:
         """Start a run; it is durable when this returns. The same id and input again: the same run.
 
         Args:
@@ -128,7 +141,7 @@ class Engine:
         await backend.start(workflow, run_id, arguments)
         return RunHandle(run_id, self, workflow)
 
-    async def run(self, workflow: Workflow[..., R], *args: Any, id: str | None = None, **kwargs: Any) -> R:  # noqa: A002 - the public API
+    async def run(self, workflow: Workflow[..., R], *args: Any, id: str | None = None, **kwargs: Any) -> R:
         """Start a run and wait for its result: ``start`` and ``result`` in one."""
         handle = await self.start(workflow, *args, id=id, **kwargs)
         return await handle.result()
@@ -204,13 +217,24 @@ class RunHandle(Generic[R]):
         return flatten(await self._engine.backend.entries(self.id))
 
     async def verify(self) -> int:
-        """Check the journal's hash chain and that its events make sense; the number of entries.
+        """Check the journal's hashes, and that its events make sense and fit the list of runs; the number of entries.
 
         Raises:
             JournalCorrupt: it was altered; the message says where.
         """
-        entries = await self._engine.backend.entries(self.id)
-        describe(entries)
+        backend = self._engine.backend
+        row = await backend.find(self.id)
+        entries = await backend.entries(self.id)
+        told = describe(entries)
+        if row is not None and not (
+            told.id == row.id
+            and told.workflow == row.workflow
+            and (row.ended_at is None or told.status == row.status)
+        ):
+            raise JournalCorrupt(
+                f"run {row.id} is listed as {row.status} of workflow {row.workflow}, but its journal tells "
+                f"of run {told.id}, {told.status}, of workflow {told.workflow}: one of the two was altered."
+            )
         return len(entries)
 
     async def cancel(self, why: str = "", *, by: str | None = None) -> None:
@@ -245,17 +269,23 @@ class RunHandle(Generic[R]):
         return f"<run {self.id}>"
 
 
-def store_at(url: str) -> Store:
+def store_at(url: str, *, create: bool = True) -> Store:
     """The store that a URL names.
 
     Raises:
         UsageError: no store has such a URL.
+        StoreError: its file does not exist, and is not to be created.
     """
     scheme, separator, rest = url.partition("://")
     if scheme == "memory" and separator:
         return MemoryStore()
     if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-        return SqliteStore(rest[1:])
+        path = rest[1:]
+        if not create and not Path(path).exists():
+            raise StoreError(
+                f"there is no database {path}: no run was ever started there, or the store's URL is wrong."
+            )
+        return SqliteStore(path)
     raise UsageError(
         f"{url!r} names no store: use sqlite:///orders.db, sqlite:////absolute/path.db or memory://."
     )

@@ -28,7 +28,10 @@ class RunSummary(msgspec.Struct, frozen=True):
 
 
 class StepDescription(msgspec.Struct, frozen=True):
-    """One step: ``state`` as in ``engine.run``, ``outcome`` done, not done, unknown or "" (not settled)."""
+    """One step: ``state`` as in ``engine.run``, ``outcome`` done, not done, unknown or "" (not settled).
+
+    ``began_at`` and ``settled_at`` are the step's or, once that was scheduled, its compensation's; seconds since 1970.
+    """
 
     number: int
     name: str
@@ -38,6 +41,8 @@ class StepDescription(msgspec.Struct, frozen=True):
     critical: bool
     undoable: bool
     arguments: Any
+    began_at: float
+    settled_at: float | None = None
     result: Any = None
     failure: Failure | None = None
     next_attempt_at: float | None = None
@@ -74,6 +79,16 @@ class HistoryItem(msgspec.Struct, frozen=True):
     fields: dict[str, Any]
 
 
+BEGINNINGS = (journal.StepScheduled, journal.CompensationScheduled)
+SETTLEMENTS = (
+    journal.StepCompleted,
+    journal.StepFailed,
+    journal.StepSkipped,
+    journal.CompensationCompleted,
+    journal.CompensationSkipped,
+)
+
+
 def describe(entries: Sequence[journal.Entry]) -> Description:
     """Fold a journal into a description.
 
@@ -81,6 +96,7 @@ def describe(entries: Sequence[journal.Entry]) -> Description:
         JournalCorrupt: an event cannot follow the ones before it.
     """
     run = folded(entries)
+    times = _times(entries)
     return Description(
         id=run.id,
         workflow=run.workflow,
@@ -91,7 +107,7 @@ def describe(entries: Sequence[journal.Entry]) -> Description:
         failed_step=run.failed_step,
         started_at=run.started_at,
         ended_at=run.ended_at,
-        steps=[_step(record) for record in run.steps.values()],
+        steps=[_step(record, *times[record.number]) for record in run.steps.values()],
         undone=run.undone,
         left_as_is=run.left_as_is,
         missed=run.missed,
@@ -118,7 +134,21 @@ def _fields(event: journal.AnyEvent) -> dict[str, Any]:
     return fields
 
 
-def _step(record: StepRecord) -> StepDescription:
+def _times(entries: Iterable[journal.Entry]) -> dict[int, tuple[float, float | None]]:
+    """When each step, or its compensation, began and was settled."""
+    times: dict[int, tuple[float, float | None]] = {}
+    for entry in entries:
+        for event in entry.events:
+            if isinstance(event, BEGINNINGS):
+                times[event.step] = entry.at, None
+            elif isinstance(event, SETTLEMENTS) or (
+                isinstance(event, journal.ProbeAnswered) and event.then == "complete"
+            ):
+                times[event.step] = times[event.step][0], entry.at
+    return times
+
+
+def _step(record: StepRecord, began_at: float, settled_at: float | None) -> StepDescription:
     if record.in_flight:
         outcome = "unknown" if record.unknown else ""
     elif record.result is not None:
@@ -134,6 +164,8 @@ def _step(record: StepRecord) -> StepDescription:
         critical=record.critical,
         undoable=record.undoable,
         arguments=_plain(record.arguments),
+        began_at=began_at,
+        settled_at=settled_at,
         result=_plain(record.result),
         failure=record.failure,
         next_attempt_at=record.retry_at if record.state in (OPEN, UNDOING) and record.retry_at else None,

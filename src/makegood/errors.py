@@ -16,7 +16,7 @@ MakegoodError
 │   └── RunFailed, RunCompensated, RunCancelled, RunTerminated
 ├── DeterminismError          the code no longer does what the journal recorded
 └── StoreError                the store is unusable
-    └── StoreLocked, StoreFenced, StoreFull, StoreReadOnly, SchemaTooNew, JournalCorrupt
+    └── NoWorker, StoreLocked, StoreFenced, StoreFull, StoreReadOnly, SchemaTooNew, JournalCorrupt
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class UsageError(MakegoodError):
     """makegood was called in a way that cannot work."""
 
 
-class OutsideWorkflow(UsageError):  # noqa: N818 - the names of DESIGN section 2 carry no suffix, and one tree has one style
+class OutsideWorkflow(UsageError):
     """A step or a workflow function was called where no workflow runs."""
 
 
@@ -150,6 +150,10 @@ class DeterminismError(MakegoodError):
 
 class StoreError(MakegoodError):
     """The store cannot be used."""
+
+
+class NoWorker(StoreError):
+    """No worker has answered a request in time; it is stored, and the next worker carries it out."""
 
 
 class StoreLocked(StoreError):

@@ -15,7 +15,7 @@ import msgspec
 
 from makegood.engine import journal
 from makegood.engine.run import folded
-from makegood.errors import NotPossible, RunConflict, RunNotFound, StoreError
+from makegood.errors import NotPossible, NoWorker, RunConflict, RunNotFound
 from makegood.store.codec import FIRST_HASH, seal, unseal
 from makegood.store.protocol import Write
 from makegood.worker.worker import Worker
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 TAKE_OVER_SECONDS = 0.25
 POLL_SECONDS = 0.02
-ANSWER_SECONDS = 10.0
+CHECK_SECONDS = 0.25
+ANSWER_SECONDS = 3.0
 
 
 class LocalBackend:
@@ -66,6 +67,14 @@ class LocalBackend:
         if self.worker is not None:
             await self.worker.stop(grace_seconds)
         await self.store.close()
+
+    async def serve(self) -> None:
+        while True:
+            if self.worker is not None:
+                self.worker.check()
+            elif self._succession is not None and self._succession.done():
+                self._succession.result()
+            await asyncio.sleep(CHECK_SECONDS)
 
     async def start(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> None:
         if self.registry.add(workflow) and self.worker is not None:
@@ -137,31 +146,32 @@ class LocalBackend:
         return await self.store.list(status=status, workflow=workflow, limit=limit, before_key=before_key)
 
     async def request(self, run_id: str, request: Request) -> None:
-        if self.worker is None:
-            await self._post(run_id, request)
-            return
-        self.worker.check()
-        if await self.find(run_id) is None:
-            raise not_found(run_id)
-        await self.worker.recovery.request(run_id, request, [])
-        run = self.worker.runs.get(run_id)
-        if run is not None:
-            await self.worker.committer.flushed()
+        if self.worker is not None:
+            self.worker.check()
+            if run_id in self.worker.runs:
+                await self.worker.recovery.request(run_id, request, [])
+                await self.worker.committer.flushed()
+                return
+        await self._post(run_id, request)
 
     async def _post(self, run_id: str, request: Request) -> None:
+        """Leave the request in the store's inbox; a worker sees to it once it has adopted what there is."""
         row = await self.find(run_id)
         if row is None:
             raise not_found(run_id)
         if row.ended_at is not None:
             raise NotPossible(f"run {run_id} cannot {request.action}: it has already ended, {row.status}.")
         number = await self.store.post(run_id, msgspec.json.encode(request))
+        if self.worker is not None:
+            self.worker.recovery.look()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 while (answer := await self.store.take_answer(number)) is None:
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
-            raise StoreError(
-                f"no worker has answered for {ANSWER_SECONDS:g} s. The request is kept and will be carried out when one runs."
+            raise NoWorker(
+                f"no worker has answered for {ANSWER_SECONDS:g} s. "
+                "The request is stored, and the next worker carries it out."
             ) from None
         if answer.error:
             raise NotPossible(answer.error)

@@ -26,6 +26,13 @@ class Backend(Protocol):
 
     async def close(self, grace_seconds: float) -> None: ...
 
+    async def serve(self) -> None:
+        """Work until cancelled.
+
+        Raises:
+            StoreError: the worker had to stop.
+        """
+
     async def start(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> None:
         """Make the run durable; if the id exists with the same workflow and input, that is the run.
 
@@ -54,6 +61,7 @@ class Backend(Protocol):
 
         Raises:
             NotPossible: the run's state does not admit it; nothing was changed.
+            NoWorker: nobody has answered; the request stays in the store for the next worker.
         """
 
     async def waiting_for(self, run_id: str, workflow: str) -> str:

@@ -59,6 +59,52 @@ class Signature:
                 payload.encode(value)  # says which argument it is
             raise
 
+    def decode_arguments(self, data: bytes) -> inspect.BoundArguments:
+        """Arguments that come from outside as JSON: an array by position, an object by name.
+
+        For a function of one parameter, any JSON value that fits it is that argument.
+
+        Raises:
+            UsageError: it is no JSON, or does not fit the signature.
+            PayloadError: a value does not fit its parameter's annotation.
+        """
+        whole, parts = msgspec.Raw(data), self._parts(data)
+        if len(self._names) == 1:
+            try:
+                return self._bind({self._names[0]: whole} if self._keyword_names else [whole])
+            except PayloadError:
+                if len(parts) != 1 or (isinstance(parts, dict) and self._names[0] not in parts):
+                    raise
+        return self._bind(parts)
+
+    def _parts(self, data: bytes) -> list[msgspec.Raw] | dict[str, msgspec.Raw]:
+        try:
+            value = msgspec.json.decode(data)
+            if isinstance(value, dict):
+                return msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+            if isinstance(value, list):
+                return msgspec.json.decode(data, type=list[msgspec.Raw])
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise UsageError(f"{self.where}: the arguments are no JSON: {error}.") from error
+        if len(self._names) == 1:
+            return []
+        raise UsageError(
+            f"{self.where}{self._signature}: give the arguments as a JSON array, or as an object by name."
+        )
+
+    def _bind(self, parts: list[msgspec.Raw] | dict[str, msgspec.Raw]) -> inspect.BoundArguments:
+        bind = self._signature.bind
+        try:
+            bound = bind(**parts) if isinstance(parts, dict) else bind(*parts)
+        except TypeError as error:
+            raise UsageError(f"{self.where}{self._signature}: {error}.") from None
+        for name, payload in zip(self._names, self._parameters, strict=True):
+            if name in bound.arguments:
+                bound.arguments[name] = payload.decode(
+                    bound.arguments[name], f"argument '{name}' of {self.where}"
+                )
+        return bound
+
     def call(self, arguments: msgspec.Raw, *before: Any) -> Any:
         """Call the function with stored arguments (a coroutine function returns its coroutine)."""
         return self.call_other(self.function, arguments, *before)
