@@ -76,8 +76,9 @@ class MemoryStore:
 
     def _append(self, key: int, write: Write) -> None:
         self._journals[key].append(write.entry)
-        row = self._rows[write.id]
-        self._rows[write.id] = msgspec.structs.replace(row, status=write.status, ended_at=write.ended_at)
+        if write.row_changed:
+            row = self._rows[write.id]
+            self._rows[write.id] = msgspec.structs.replace(row, status=write.status, ended_at=write.ended_at)
         self._settle(write.answered)
 
     def _settle(self, answers: Sequence[InboxAnswer]) -> None:
