@@ -200,8 +200,10 @@ class Execution:
         elif isinstance(recorded, journal.TimerStarted):
             if recorded.timer in self.state.timers:
                 self.state.timers[recorded.timer] = recorded.due
+        elif isinstance(recorded, journal.RollbackStarted):
+            self.state.failure, self.state.failed_step = recorded.failure, recorded.step
         elif (
-            isinstance(recorded, (journal.StepCancelled, journal.CompensationScheduled))
+            isinstance(recorded, (journal.StepCancelled, journal.TimerCancelled, journal.CompensationScheduled))
             and recorded != decided
         ):
             raise mismatch(self.state, recorded, decided)
