@@ -100,9 +100,7 @@ class Signature:
             raise UsageError(f"{self.where}{self._signature}: {error}.") from None
         for name, payload in zip(self._names, self._parameters, strict=True):
             if name in bound.arguments:
-                bound.arguments[name] = payload.decode(
-                    bound.arguments[name], f"argument '{name}' of {self.where}"
-                )
+                bound.arguments[name] = payload.decode(bound.arguments[name])
         return bound
 
     def call(self, arguments: msgspec.Raw, *before: Any) -> Any:
