@@ -123,9 +123,9 @@ class Recovery:
         worker = self._worker
         self.unfit.pop(run.id, None)
         at = worker.now()
-        run.execution.recover(at, worker.dice())
         worker.runs[run.id] = run
         resume(worker, run, at)
+        run.execution.recover(at, worker.dice())
         if run.execution.has_events:
             worker.committer.enqueue(run)
 
