@@ -69,9 +69,9 @@ STEP_TRANSITIONS: dict[tuple[StepState, str], StepState] = {
     (OPEN, "probe"): PROBING,
     (OPEN, "give up"): EXHAUSTED,
     (OPEN, "failed"): FAILED,
-    (PROBING, "complete"): DONE,
-    (PROBING, "retry"): OPEN,
-    (PROBING, "give up"): EXHAUSTED,
+    (PROBING, "probed: complete"): DONE,
+    (PROBING, "probed: retry"): OPEN,
+    (PROBING, "probed: give up"): EXHAUSTED,
     (EXHAUSTED, "failed"): FAILED,
     (EXHAUSTED, "completed"): DONE,
     (EXHAUSTED, "skipped"): SKIPPED,
@@ -87,6 +87,7 @@ STEP_TRANSITIONS: dict[tuple[StepState, str], StepState] = {
     (UNDO_EXHAUSTED, "reopened"): UNDOING,
 }
 IN_FLIGHT = frozenset({OPEN, PROBING, EXHAUSTED})
+LEFT = frozenset({UNDOING, UNDO_EXHAUSTED, RESIDUE})
 MOVES = {
     (before, happening): (after, (after in IN_FLIGHT) - (before in IN_FLIGHT))
     for (before, happening), after in STEP_TRANSITIONS.items()
@@ -241,12 +242,19 @@ class RunState:
         Raises:
             JournalCorrupt: the event cannot follow the ones before it.
         """
+        if self.status_ is not None or bool(self.id) is (type(event) is journal.RunStarted):
+            raise self.misplaced(event)
         try:
             APPLY[type(event)](self, event)
         except KeyError:
-            raise JournalCorrupt(
-                f"{type(event).__name__} cannot follow here: the journal of run {self.id} was altered."
-            ) from None
+            raise self.misplaced(event) from None
+
+    def misplaced(self, event: journal.Event) -> JournalCorrupt:
+        """The error for an event that cannot follow the ones before it."""
+        return JournalCorrupt(
+            f"{type(event).__name__} cannot follow here: the journal of run {self.id or '(not started)'} was altered, "
+            "or written by a faulty makegood."
+        )
 
     def move(self, number: int, happening: str) -> StepRecord:
         """Change a step's state."""
@@ -287,7 +295,7 @@ def _attempt_failed(run: RunState, event: journal.AttemptFailed) -> None:
 
 
 def _probe_answered(run: RunState, event: journal.ProbeAnswered) -> None:
-    step = run.move(event.step, event.then)
+    step = run.move(event.step, f"probed: {event.then}")
     step.retry_at = event.retry_at
     if event.outcome != "unknown":
         step.unknown = False
@@ -310,6 +318,8 @@ def _step_cancelled(run: RunState, event: journal.StepCancelled) -> None:
 
 
 def _timer_started(run: RunState, event: journal.TimerStarted) -> None:
+    if event.timer in run.timers:
+        raise run.misplaced(event)
     run.timers[event.timer] = event.due
 
 
@@ -356,11 +366,22 @@ def _cancel_requested(run: RunState, event: journal.CancelRequested) -> None:
 
 
 def _rollback_started(run: RunState, event: journal.RollbackStarted) -> None:
+    if run.rolling_back:
+        raise run.misplaced(event)
     run.rolling_back, run.cancelled = True, event.cancelled
     run.failure, run.failed_step = event.failure, event.step
 
 
+def _honest(run: RunState, event: journal.Ending) -> bool:
+    """Whether everything that a rollback has to undo is undone, or said to be left open (G1)."""
+    left = {step.state for step in run.steps.values() if step.needs_undo or step.state in LEFT}
+    return left == ({RESIDUE} if type(event) is journal.RunTerminated else set())
+
+
 def _ended(run: RunState, event: journal.Ending) -> None:
+    completed = type(event) is journal.RunCompleted
+    if run.in_flight or run.rolling_back is completed or (run.rolling_back and not _honest(run, event)):
+        raise run.misplaced(event)
     run.status_, run.ended_at = ENDINGS[type(event)], run.clock
     run.timers.clear()
     if isinstance(event, journal.RunCompleted):
