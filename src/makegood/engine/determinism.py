@@ -17,11 +17,14 @@ def mismatch(run: RunState, recorded: journal.AnyEvent, decided: journal.Decisio
         was = in_words(recorded)
     else:
         was = f"nothing more before {in_words(recorded)}"
+    now = in_words(decided) if decided is not None else "nothing here"
+    if was == now:
+        was, now = f"{was}, with a compensation", f"{now}, without a compensation"
     done = ", ".join(step.name for step in run.steps.values() if step.result is not None) or "none"
     return DeterminismError(
         f"run {run.id}: the code of workflow {run.workflow} no longer fits its journal.\n"
         f"  journal: {was}\n"
-        f"  code:    {in_words(decided) if decided is not None else 'nothing here'}\n"
+        f"  code:    {now}\n"
         f"  steps recorded as done: {done}\n"
         "Nothing was written. Restore the order and names of the steps that this run has recorded, restart the worker, "
         f"then: makegood retry {run.id}"

@@ -187,7 +187,8 @@ class Execution:
         if type(decided) is not type(recorded):
             raise mismatch(self.state, recorded, decided)
         if isinstance(recorded, journal.StepScheduled):
-            if recorded.name != decided.name:  # type: ignore[union-attr] # the same type, as just checked
+            assert isinstance(decided, journal.StepScheduled)
+            if recorded.name != decided.name or (recorded.undoable and not decided.undoable):
                 raise mismatch(self.state, recorded, decided)
             step = self.state.steps[
                 recorded.step
