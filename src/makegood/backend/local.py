@@ -81,8 +81,8 @@ class LocalBackend:
             self.worker.recovery.look()
         if self.worker is None:
             created = await self._submit(workflow, run_id, arguments)
-        elif run_id in self.worker.runs:
-            created = await self._durable(run_id)
+        elif run_id in self.worker.runs or run_id in self.worker.starting:
+            await self._durable(run_id)
             created = False
         else:
             run = self.worker.begin(workflow, run_id, arguments)
@@ -91,10 +91,11 @@ class LocalBackend:
         if not created:
             await self._check_same(workflow, run_id, arguments)
 
-    async def _durable(self, run_id: str) -> bool:
+    async def _durable(self, run_id: str) -> None:
         assert self.worker is not None
-        durable = self.worker.runs[run_id].durable
-        return durable is None or await asyncio.shield(durable)
+        starting = self.worker.starting.get(run_id)
+        if starting is not None and starting.durable is not None:
+            await asyncio.shield(starting.durable)
 
     async def _check_same(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> None:
         first = (await self.entries(run_id))[0].events[0]

@@ -125,9 +125,7 @@ class Recovery:
         at = worker.now()
         worker.runs[run.id] = run
         resume(worker, run, at)
-        run.execution.recover(at, worker.dice())
-        if run.execution.has_events:
-            worker.committer.enqueue(run)
+        worker.tell(run, lambda _: run.execution.recover(at, worker.dice()))
 
     async def _park(
         self,

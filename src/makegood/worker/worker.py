@@ -60,6 +60,8 @@ class Worker:
         self.dice = dice
         self.loop = asyncio.get_running_loop()
         self.runs: dict[str, LiveRun] = {}
+        self.starting: dict[str, LiveRun] = {}
+        """Not durable yet, and perhaps never: another run may have the id, in the store or just being recovered."""
         self.executor = Executor(self._returned, self._raised)
         self.committer = Committer(store, epoch, self._durable, self._rejected)
         self.recovery = Recovery(self)
@@ -81,7 +83,7 @@ class Worker:
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
-        for run in list(self.runs.values()):
+        for run in (*self.runs.values(), *self.starting.values()):
             self.drop(
                 run, StoreError("the engine was closed; the run goes on when its store is opened again.")
             )
@@ -93,7 +95,7 @@ class Worker:
         self.check()
         run = LiveRun(run_id, Execution(workflow, CoroutineProgram(workflow)))
         run.durable = self.loop.create_future()
-        self.runs[run_id] = run
+        self.starting[run_id] = run
         self.tell(run, run.execution.start, run_id, arguments)
         return run
 
@@ -140,7 +142,7 @@ class Worker:
 
     def drop(self, run: LiveRun, error: BaseException) -> None:
         """Forget a run that is to go on elsewhere or later."""
-        self.runs.pop(run.id, None)
+        (self.runs if run.durable is None else self.starting).pop(run.id, None)
         for alarm in (*run.timers.values(), *run.waits.values()):
             alarm.cancel()
         run.execution.program.close()
@@ -159,13 +161,15 @@ class Worker:
 
     def _durable(self, run: LiveRun) -> None:
         if run.durable is not None:
+            self.starting.pop(run.id, None)
+            self.runs[run.id] = run
             if not run.durable.done():
                 run.durable.set_result(True)
             run.durable = None
         carry_out(self, run)
 
     def _rejected(self, run: LiveRun) -> None:
-        self.runs.pop(run.id, None)
+        self.starting.pop(run.id, None)
         run.execution.program.close()
         if run.durable is not None and not run.durable.done():
             run.durable.set_result(False)
@@ -176,7 +180,7 @@ class Worker:
         except Exception as error:
             log.critical("makegood stops: %s", error)
             self.error = error
-            for run in list(self.runs.values()):
+            for run in (*self.runs.values(), *self.starting.values()):
                 self.drop(run, error)
             await self.executor.drain(0)
 
