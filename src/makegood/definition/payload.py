@@ -45,7 +45,7 @@ class Payload:
                 "Keep large data elsewhere and pass a reference to it."
             )
         back = self.decode(data)
-        if not _same(value, back):
+        if back is not value and not _same(value, back):
             raise PayloadError(
                 f"{self.where}: {_shown(value)} would come back from JSON as {_shown(back)} under the annotation "
                 f"{_type_text(self.annotation)}. {HINT}"

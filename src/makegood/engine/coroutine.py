@@ -8,13 +8,14 @@ Whatever would reach for threads or sockets is answered with an explanation.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import math
 from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from makegood.definition.scope import current_scope
 from makegood.engine.journal import StepCancelled, StepScheduled, TimerCancelled, TimerStarted
+from makegood.engine.main_task import Branch, Future, MainTask, StepCall
 from makegood.errors import NotDurable, UsageError
 
 if TYPE_CHECKING:
@@ -27,22 +28,12 @@ if TYPE_CHECKING:
     from makegood.engine.journal import Decision
 
 SPIN_LIMIT_CALLBACKS = 1_000_000
+SPINS = (
+    "workflow {} spins: {:,} callbacks without reaching a step or a timer. "
+    "Wait with asyncio.sleep(seconds) instead of polling."
+)
 CLOSING_ROUNDS = 100
-
-
-class StepCall(asyncio.Future[Any]):
-    """What a workflow awaits for a step. Cancelling it (a timeout, a lost race) is a decision of the workflow."""
-
-    __slots__ = ("number", "program")
-
-    program: CoroutineProgram
-    number: int
-
-    def cancel(self, msg: Any = None) -> bool:
-        if not super().cancel(msg):
-            return False
-        self.program.step_cancelled(self.number)
-        return True
+NO_CONTEXT = Context()
 
 
 class Call:
@@ -90,7 +81,9 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
         self._timers: dict[int, Call] = {}
         self._timer_count = 0
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._main: asyncio.Task[Any] | None = None
+        self._counted = 0
+        self._rejected: list[StepCall] = []
+        self._main: MainTask | None = None
         self._context = Context()
         self._context.run(current_scope.set, self)
         self._closed = False
@@ -102,14 +95,15 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
         return not self._calls and not self._timers and not self.finished
 
     def start(self, arguments: msgspec.Raw) -> None:
-        coroutine = self.workflow.signature.call(arguments)
-        self._main = asyncio.Task(coroutine, loop=self, context=self._context)
+        self._main = MainTask(self.workflow.signature.call(arguments), self, self._context)
+        self._ready.append(Call(self._main.wake, (), None))
         self._drive()
 
     def resolve(self, step: int, result: msgspec.Raw | None) -> None:
         call = self._calls.pop(step, None)
         if call is not None:
             call.set_result(None if result is None else self.steps[step].signature.decode_result(result))
+            self._settled(call)
             self._drive()
 
     def reject(self, step: int, error: Exception) -> None:
@@ -118,6 +112,8 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
             self.error = self.error or error
         elif call is not None:
             call.set_exception(error)
+            self._rejected.append(call)
+            self._settled(call)
             self._drive()
 
     def fire(self, timer: int) -> None:
@@ -127,11 +123,16 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
         self._drive()
 
     def cancel(self, reason: str) -> None:
-        if self._main is not None and not self.finished:
+        if self.finished:
+            self._cancel_calls()
+        elif self._main is not None:
             self._main.cancel(reason or None)
             self._drive()
 
     def fail(self, error: Exception) -> None:
+        self.finished = True
+        if self._main is not None:
+            self._discard(self._main.get_coro())
         self._finish(error)
         self.error = error
 
@@ -139,48 +140,73 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
         if self._closed:
             return
         self._closed = True
-        for task in (self._main, *self._tasks):
-            if task is not None and not task.done():
+        if self._main is not None and not self._main.done():
+            self._discard(self._main.get_coro())
+        for task in self._tasks:
+            if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined] # the public way to say so does not exist
-                self._context.run(_discard, task.get_coro())
+                self._discard(task.get_coro())
+        # The program, its context and its tasks refer to each other: let go, so that no collector is needed.
+        self._main, self._context = None, NO_CONTEXT
         self._ready.clear()
+        self._calls.clear()
+        self._timers.clear()
 
     # ---- driving -------------------------------------------------------------------------------------------------
 
+    def _settled(self, call: StepCall) -> None:
+        """A step's call is done: wake the workflow if that is what it waits for (tasks are woken by their callbacks)."""
+        main = self._main
+        if main is not None and main.waiting_for is call:
+            self._ready.append(Call(main.wake, (), None))
+
     def _drive(self) -> None:
+        """Run until everything waits again, and see whether the workflow is over."""
         self._pump()
         main = self._main
         if main is not None and not self.finished and main.done():
             error = asyncio.CancelledError() if main.cancelled() else main.exception()
             if error is None:
                 self.value = main.result()
+                error = self._overlooked()
             self._finish(error)
 
+    def _overlooked(self) -> BaseException | None:
+        """The failure of a step that the workflow never awaited."""
+        for call in self._rejected:
+            if call._log_traceback:  # asyncio's own mark of an exception that nobody has looked at
+                return call.exception()
+        return None
+
     def _pump(self) -> None:
-        ready = self._ready
+        ready, own_context = self._ready, self._context
         outer = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
         turns = 0
         try:
             while ready:
                 call = ready.popleft()
-                if call.is_cancelled:
-                    continue
-                if call.context is None:
-                    self._context.run(call.callback, *call.args)
-                else:
-                    call.context.run(call.callback, *call.args)
-                turns += 1
-                if turns > SPIN_LIMIT_CALLBACKS:
-                    ready.clear()
-                    self.fail(
-                        NotDurable(
-                            f"workflow {self.workflow.name} spins: {turns - 1:,} callbacks without reaching a step or a timer. "
-                            "Wait with asyncio.sleep(seconds) instead of polling."
-                        )
-                    )
-        except SystemExit:
-            pass  # kept by the task that raised it: it ends this run, not the worker
+                if not call.is_cancelled:
+                    try:
+                        (own_context if call.context is None else call.context).run(call.callback, *call.args)
+                    except SystemExit:
+                        pass  # kept by the task that raised it: it ends this run, not the worker
+                    except Exception as error:  # noqa: BLE001 - a callback of the user's may raise anything
+                        ready.clear()
+                        self.fail(error)
+                    turns += 1
+                    if turns > SPIN_LIMIT_CALLBACKS:
+                        ready.clear()
+                        self.fail(NotDurable(SPINS.format(self.workflow.name, SPIN_LIMIT_CALLBACKS)))
+        finally:
+            asyncio._set_running_loop(outer)
+
+    def _discard(self, coroutine: Any) -> None:
+        """Close a coroutine that is not to run again; else the collector does, inside whatever run is driven then."""
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        try:
+            self._context.run(_close, coroutine)
         finally:
             asyncio._set_running_loop(outer)
 
@@ -188,19 +214,27 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
         """The workflow is over: end what it left behind. Steps are waited for after a return, cancelled after an error."""
         self.finished = True
         self.error = error
+        if self._tasks:
+            self._cancel_tasks()
+        if error is not None:
+            self._cancel_calls()
+        for timer in list(self._timers.values()):
+            timer.cancel()
+        if self._ready:
+            self._pump()
+
+    def _cancel_calls(self) -> None:
+        for call in list(self._calls.values()):
+            call.cancel()
+
+    def _cancel_tasks(self) -> None:
         for _ in range(CLOSING_ROUNDS):
             left = [task for task in self._tasks if not task.done()]
             if not left:
-                break
+                return
             for task in left:
                 task.cancel()
             self._pump()
-        if error is not None:
-            for call in list(self._calls.values()):
-                call.cancel()
-        for timer in list(self._timers.values()):
-            timer.cancel()
-        self._pump()
 
     # ---- what a declaration sees (definition.scope) --------------------------------------------------------------
 
@@ -222,9 +256,10 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
         call.program, call.number = self, number
         return call  # type: ignore[return-value] # a future does all that the workflow may do with a coroutine: await it
 
-    def step_cancelled(self, number: int) -> None:
-        if self._calls.pop(number, None) is not None:
-            self.decisions.append(StepCancelled(number))
+    def step_cancelled(self, call: StepCall) -> None:
+        if self._calls.pop(call.number, None) is not None:
+            self.decisions.append(StepCancelled(call.number))
+            self._settled(call)
 
     def timer_cancelled(self, number: int) -> None:
         if self._timers.pop(number, None) is not None:
@@ -248,6 +283,8 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
         if when <= self.clock:
             return self.call_soon(callback, *args, context=context)
         call = Call(callback, args, context)
+        if not when < math.inf:  # never
+            return call
         self._timer_count += 1
         call.timer, call.when_, call.program = self._timer_count, when, self
         self._timers[call.timer] = call
@@ -258,15 +295,21 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
         return self.clock
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
+        future = Future(loop=self)
+        future.number = self._count()
+        return future
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
         if isinstance(coro, StepCall):  # TaskGroup.create_task(step(…)): the call is scheduled already
             return coro
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        task = Branch(self._count(), coro, loop=self, name=name, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def _count(self) -> int:
+        self._counted += 1
+        return self._counted
 
     def get_task_factory(self) -> None:
         return None
@@ -286,9 +329,13 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
     call_exception_handler = default_exception_handler
 
 
-def _discard(coroutine: Any) -> None:
-    with contextlib.suppress(BaseException):
-        coroutine.close()
+def _close(coroutine: Any) -> None:
+    for _ in range(CLOSING_ROUNDS):  # one that awaits again in its `finally` is closed again
+        try:
+            coroutine.close()
+        except BaseException:  # noqa: BLE001, S112 - whatever a user's `finally` raises, nobody can be told any more
+            continue
+        return
 
 
 def _outside(name: str) -> Callable[..., NoReturn]:

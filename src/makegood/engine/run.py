@@ -26,15 +26,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from makegood.engine import journal
 from makegood.errors import JournalCorrupt
+from makegood.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    import msgspec
-
-    from makegood.failure import Failure
 
 
 class StepState(StrEnum):
@@ -102,41 +101,23 @@ ENDINGS: dict[type[journal.Event], Status] = {
 }
 
 
-class StepRecord:
+class StepRecord(msgspec.Struct, gc=False):
     """What is known of one step of a run."""
 
-    __slots__ = (
-        "arguments",
-        "attempts",
-        "cancelled",
-        "critical",
-        "failure",
-        "failures",
-        "lost",
-        "name",
-        "number",
-        "result",
-        "retry_at",
-        "state",
-        "undoable",
-        "unknown",
-    )
-
-    def __init__(self, scheduled: journal.StepScheduled) -> None:
-        self.number = scheduled.step
-        self.name = scheduled.name
-        self.arguments = scheduled.arguments
-        self.undoable = scheduled.undoable
-        self.critical = scheduled.critical
-        self.state = OPEN
-        self.attempts = 0  # that ended; of the compensation once that is under way
-        self.failures = 0  # attempts that count against the retries
-        self.unknown = False  # an attempt may have taken effect, and nothing has settled it
-        self.lost = False  # the last attempt ended with its process
-        self.cancelled = False  # the workflow no longer waits for it
-        self.retry_at = 0.0
-        self.result: msgspec.Raw | None = None
-        self.failure: Failure | None = None
+    number: int
+    name: str
+    arguments: msgspec.Raw
+    undoable: bool
+    critical: bool
+    state: StepState = OPEN
+    attempts: int = 0  # that ended; of the compensation once that is under way
+    failures: int = 0  # attempts that count against the retries
+    unknown: bool = False  # an attempt may have taken effect, and nothing has settled it
+    lost: bool = False  # the last attempt ended with its process
+    cancelled: bool = False  # the workflow no longer waits for it
+    retry_at: float = 0.0
+    result: msgspec.Raw | None = None
+    failure: Failure | None = None
 
     def move(self, happening: str) -> int:
         """Change the state; by how much the number of steps in flight changes."""
@@ -160,51 +141,28 @@ class StepRecord:
         return self.undoable and (self.state is DONE or (self.unknown and self.state in (FAILED, SKIPPED)))
 
 
-class RunState:
+class RunState(msgspec.Struct, gc=False):
     """A run as a fold over its events. Used live, in replay and to describe a run whose code is not at hand."""
 
-    __slots__ = (
-        "cancel_reason",
-        "cancel_requested",
-        "cancelled",
-        "clock",
-        "ended_at",
-        "failed_step",
-        "failure",
-        "id",
-        "in_flight",
-        "input",
-        "parked",
-        "result",
-        "rolling_back",
-        "started_at",
-        "status_",
-        "steps",
-        "timers",
-        "undone",
-        "workflow",
-    )
-
-    def __init__(self) -> None:
-        self.id = ""
-        self.workflow = ""
-        self.input: msgspec.Raw | None = None
-        self.clock = 0.0  # seconds since 1970: the time of the entry being applied
-        self.started_at = 0.0
-        self.ended_at: float | None = None
-        self.status_: Status | None = None
-        self.steps: dict[int, StepRecord] = {}
-        self.in_flight = 0
-        self.timers: dict[int, float] = {}
-        self.parked: dict[int, tuple[str, float]] = {}  # step (0: the code) → reason, since when
-        self.rolling_back = False
-        self.cancel_requested = False
-        self.cancel_reason = ""
-        self.cancelled = False  # the rollback is because of the cancellation
-        self.failure: Failure | None = None
-        self.failed_step = ""
-        self.undone: list[str] = []
-        self.result: msgspec.Raw | None = None
+    id: str = ""
+    workflow: str = ""
+    input: msgspec.Raw | None = None
+    clock: float = 0.0  # seconds since 1970: the time of the entry being applied
+    started_at: float = 0.0
+    ended_at: float | None = None
+    status_: Status | None = None
+    steps: dict[int, StepRecord] = {}
+    in_flight: int = 0
+    timers: dict[int, float] = {}
+    parked: dict[int, tuple[str, float]] = {}  # step (0: the code) → reason, since when
+    rolling_back: bool = False
+    cancel_requested: bool = False
+    cancel_reason: str = ""
+    cancelled: bool = False  # the rollback is because of the cancellation
+    failure: Failure | None = None
+    failed_step: str = ""
+    undone: list[str] = []
+    result: msgspec.Raw | None = None
 
     @property
     def status(self) -> Status:
@@ -270,7 +228,7 @@ def _run_started(run: RunState, event: journal.RunStarted) -> None:
 def _step_scheduled(run: RunState, event: journal.StepScheduled) -> None:
     if event.step != len(run.steps) + 1:
         raise JournalCorrupt(f"run {run.id}: step {event.step} is scheduled out of order.")
-    run.steps[event.step] = StepRecord(event)
+    run.steps[event.step] = StepRecord(event.step, event.name, event.arguments, event.undoable, event.critical)
     run.in_flight += 1
 
 

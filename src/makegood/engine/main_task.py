@@ -1,0 +1,143 @@
+"""The workflow's own task, stepped by hand.
+
+An ``asyncio.Task`` costs two callbacks for every await. The workflow function itself is only ever woken by its program,
+so it is driven directly; what it starts beside itself (``gather``, ``TaskGroup``) are ordinary tasks. To them and to
+``asyncio.timeout`` this class is a task: ``current_task`` returns it, and it can be cancelled and uncancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio.tasks import _enter_task, _leave_task  # type: ignore[attr-defined] # the documented hooks for third-party tasks
+from typing import TYPE_CHECKING, Any
+
+from makegood.errors import NotDurable
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from contextvars import Context
+
+    from makegood.engine.coroutine import CoroutineProgram
+
+FOREIGN = (
+    "a workflow awaited {}. It can await steps, timers and what asyncio makes of them; "
+    "anything else is lost in a crash and belongs in a step."
+)
+
+
+class Future(asyncio.Future[Any]):
+    """Hashes by number: asyncio keeps futures in sets, and a set has to be walked in the same order in every life."""
+
+    number: int
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class Branch(asyncio.Task[Any]):
+    """A task that the workflow started beside itself; hashes by number as ``Future`` does."""
+
+    def __init__(self, number: int, coroutine: Coroutine[Any, Any, Any], **options: Any) -> None:
+        self.number = number
+        super().__init__(coroutine, **options)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class StepCall(Future):
+    """What a workflow awaits for a step. Cancelling it (a timeout, a lost race) is a decision of the workflow."""
+
+    program: CoroutineProgram
+
+    def cancel(self, msg: Any = None) -> bool:
+        if not super().cancel(msg):
+            return False
+        self.program.step_cancelled(self)
+        return True
+
+
+class MainTask(asyncio.Future[Any]):
+    """Drives one coroutine. ``wake`` has to be called (on the program's loop) when what it waits for is done."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, context: Context) -> None:
+        super().__init__(loop=loop)
+        self.waiting_for: asyncio.Future[Any] | None = None
+        self._coroutine = coroutine
+        self._context = context
+        self._loop_ = loop
+        self._cancel_message: Any = None
+        self._must_cancel = False
+        self._cancel_requests = 0
+
+    def wake(self, _future: object = None, error: BaseException | None = None) -> None:
+        """Run the coroutine up to its next await, raising ``error`` in it if given."""
+        self.waiting_for = None
+        if self._must_cancel:
+            self._must_cancel = False
+            error = self._cancelled_error()
+        _enter_task(self._loop_, self)
+        try:
+            awaited = self._coroutine.send(None) if error is None else self._coroutine.throw(error)
+        except StopIteration as returned:
+            if self._must_cancel:
+                super().cancel(self._cancel_message)
+            else:
+                self.set_result(returned.value)
+        except asyncio.CancelledError:
+            super().cancel()
+        except (KeyboardInterrupt, SystemExit) as fatal:
+            self.set_exception(fatal)
+            raise
+        except BaseException as raised:  # noqa: BLE001 - a task keeps whatever its coroutine raised
+            self.set_exception(raised)
+        else:
+            self._wait_for(awaited)
+        finally:
+            _leave_task(self._loop_, self)
+
+    def _wait_for(self, awaited: Any) -> None:
+        if awaited is None:  # asyncio.sleep(0)
+            self._loop_.call_soon(self.wake)
+        elif getattr(awaited, "_asyncio_future_blocking", None) is None or awaited.get_loop() is not self._loop_:
+            what = f"{awaited!r} of another event loop" if asyncio.isfuture(awaited) else repr(awaited)
+            self._loop_.call_soon(self.wake, None, NotDurable(FOREIGN.format(what)))
+        else:
+            awaited._asyncio_future_blocking = False
+            self.waiting_for = awaited
+            if not isinstance(awaited, StepCall):  # the program itself wakes whoever waits for a step
+                awaited.add_done_callback(self.wake, context=self._context)
+            if self._must_cancel and awaited.cancel(self._cancel_message):
+                self._must_cancel = False
+
+    def cancel(self, msg: Any = None) -> bool:
+        if self.done():
+            return False
+        self._cancel_requests += 1
+        self._cancel_message = msg
+        if self.waiting_for is None or not self.waiting_for.cancel(msg):
+            self._must_cancel = True
+        return True
+
+    @property
+    def _fut_waiter(self) -> asyncio.Future[Any] | None:
+        return self.waiting_for  # anyio, and so httpx, looks at it in every task
+
+    def cancelling(self) -> int:
+        return self._cancel_requests
+
+    def uncancel(self) -> int:
+        self._cancel_requests = max(0, self._cancel_requests - 1)
+        return self._cancel_requests
+
+    def get_coro(self) -> Coroutine[Any, Any, Any]:
+        return self._coroutine
+
+    def get_name(self) -> str:
+        return "workflow"
+
+    def set_name(self, value: object) -> None:
+        """The name is fixed."""
+
+    def _cancelled_error(self) -> asyncio.CancelledError:
+        return asyncio.CancelledError() if self._cancel_message is None else asyncio.CancelledError(self._cancel_message)
