@@ -12,7 +12,7 @@ from makegood.engine import journal
 from makegood.engine.coroutine import CoroutineProgram
 from makegood.engine.execution import Execution
 from makegood.engine.operator import Request
-from makegood.engine.run import RunState, Status, StepRecord
+from makegood.engine.run import RunState, Status, StepRecord, folded
 
 START = 1_000_000.0
 
@@ -170,6 +170,7 @@ class Run:
             where = f"after replaying {length} of {len(self.entries)} entries"
             assert not execution.has_events, f"{where}: {sealed(execution).events}"
             assert snapshot(execution.state) == self._snapshots[length - 1], where
+            assert folded_snapshot(self.entries[:length]) == self._snapshots[length - 1], f"{where}, without code"
             for fact, entry in zip(self._facts[length:], self.entries[length:], strict=True):
                 fact(execution)
                 assert sealed(execution) == entry, where
@@ -199,6 +200,11 @@ def snapshot(state: RunState) -> dict[str, Any]:
         for record in state.steps.values()
     ]
     return {name: _plain(value) for name, value in values.items()}
+
+
+def folded_snapshot(entries: list[journal.Entry]) -> dict[str, Any]:
+    """What the journal tells without any code."""
+    return snapshot(folded(entries))
 
 
 def _plain(value: Any) -> Any:
