@@ -1,0 +1,155 @@
+"""Commands that only read: ``list``, ``show``, ``history``, ``verify``. They never create a database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from makegood import Engine, JournalCorrupt
+from makegood.cli.options import DEFAULT_STORE, ExitCode, JsonOption, RunIdArgument, StoreOption
+from makegood.cli.output import Output, readable
+from makegood.cli.render import history_table, run_report, runs_table
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from typing import TypeVar
+
+    from makegood.description import RunSummary
+
+    T = TypeVar("T")
+
+PAGE_RUNS = 500
+
+
+def list_runs(
+    status: Annotated[str | None, typer.Option(help="Only runs of this status, such as PARKED.")] = None,
+    workflow: Annotated[str | None, typer.Option(help="Only runs of this workflow.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many runs.")] = 100,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """List runs, the newest first."""
+    output = Output(as_json=as_json)
+    wanted = status.upper() if status is not None else None
+
+    async def read() -> list[RunSummary]:
+        async with _reading(store) as engine:
+            return await engine.list(status=wanted, workflow=workflow, limit=limit)
+
+    runs = asyncio.run(read())
+    if as_json:
+        output.data(runs)
+    elif runs:
+        output.show(runs_table(runs, time.time()))
+        if len(runs) == limit:
+            output.note(f"The newest {limit}; --limit N shows more.", "dim")
+    else:
+        output.note("No run is like that." if status or workflow else "There are no runs yet.")
+
+
+def show(run_id: RunIdArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Show a run, and what can be done if it is parked."""
+    output = Output(as_json=as_json)
+
+    async def read() -> Any:
+        async with _reading(store) as engine:
+            return await (await engine.get(run_id)).describe()
+
+    run = asyncio.run(read())
+    if as_json:
+        output.data(run)
+    else:
+        output.show(*run_report(run, store, time.time()))
+
+
+def history(run_id: RunIdArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Show a run's journal, event by event."""
+    output = Output(as_json=as_json)
+
+    async def read() -> Any:
+        async with _reading(store) as engine:
+            return await (await engine.get(run_id)).history()
+
+    items = asyncio.run(read())
+    if as_json:
+        output.data(items)
+    else:
+        output.show(history_table(items))
+
+
+def verify(
+    run_id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="One run; all of them without it.")
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that nobody has altered the journals.
+
+    Exits with 1 if one was, and says where.
+    """
+    output = Output(as_json=as_json)
+    runs, entries, altered = asyncio.run(_verify(store, run_id, output))
+    if as_json:
+        output.data({"runs": runs, "entries": entries, "altered": altered})
+    else:
+        for one in altered:
+            output.show(Text.assemble(("altered  ", "bold red"), readable(one["message"])))
+        if not altered:
+            output.show(Text(f"{runs:,} run(s), {entries:,} journal entries: none altered.", "green"))
+        else:
+            output.show(Text(f"{len(altered):,} of {runs:,} run(s) altered.", "bold red"))
+    raise typer.Exit(ExitCode.OTHERWISE if altered else ExitCode.OK)
+
+
+async def _verify(store: str, run_id: str | None, output: Output) -> tuple[int, int, list[dict[str, str]]]:
+    runs = entries = 0
+    altered = []
+    async with _reading(store) as engine:
+        if run_id is not None:
+            await engine.get(run_id)
+        with _bar(output) as bar:
+            task = bar.add_task("verifying", total=None)
+            async for one, key in _ids(engine, run_id):
+                runs += 1
+                if runs == 1:
+                    bar.update(task, total=key)
+                try:
+                    entries += await (await engine.get(one)).verify()
+                except JournalCorrupt as error:
+                    altered.append({"id": one, "message": str(error)})
+                bar.advance(task)
+    return runs, entries, altered
+
+
+async def _ids(engine: Engine, run_id: str | None) -> AsyncIterator[tuple[str, int]]:
+    """Runs' ids and keys; the first key is, about, how many follow."""
+    if run_id is not None:
+        yield run_id, 1
+        return
+    before_key = None
+    while page := await engine.list(limit=PAGE_RUNS, before_key=before_key):
+        for run in page:
+            yield run.id, run.key
+        before_key = page[-1].key
+
+
+def _bar(output: Output) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,}"),
+        TimeRemainingColumn(),
+        console=output.err,
+        transient=True,
+        disable=output.as_json or not output.err.is_terminal,
+    )
+
+
+def _reading(store: str) -> Engine:
+    return Engine(store, work=False, create=False)

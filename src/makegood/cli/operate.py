@@ -1,0 +1,190 @@
+"""An operator's commands: ``retry``, ``skip``, ``resolve``, ``cancel``.
+
+The request goes through the store to the process that works on it. With ``--with MODULE`` this command is
+that process, unless there is another, and sees the run through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from makegood import Engine, NoWorker
+from makegood.cli.interrupt import Interruption
+from makegood.cli.load import load_workers_modules, parse_json
+from makegood.cli.options import (
+    DEFAULT_STORE,
+    ByOption,
+    ExitCode,
+    JsonOption,
+    RunIdArgument,
+    StepArgument,
+    StoreOption,
+    WhyOption,
+    WithOption,
+)
+from makegood.cli.output import Output, command_line, log_to_stderr, visible
+from makegood.cli.render import headline
+from makegood.cli.start import check_not_interrupted, report_end, see_through
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import ModuleType
+
+    from makegood import RunHandle
+    from makegood.description import Description
+
+    Act = Callable[[RunHandle[Any]], Awaitable[None]]
+
+
+def retry(
+    run_id: RunIdArgument,
+    step: StepArgument = "",
+    *,
+    why: WhyOption,
+    by: ByOption = None,
+    with_modules: WithOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Try a parked step again.
+
+    A parked compensation, too; and a whole run whose code did not fit and was corrected.
+    """
+    _ask(
+        "retry",
+        run_id,
+        lambda run: run.retry(step, why=why, by=by),
+        store=store,
+        with_modules=with_modules,
+        as_json=as_json,
+    )
+
+
+def skip(
+    run_id: RunIdArgument,
+    step: StepArgument = "",
+    *,
+    why: WhyOption,
+    by: ByOption = None,
+    with_modules: WithOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on without a parked step.
+
+    Its call returns None. A skipped compensation leaves its effect open, as residue.
+    """
+    _ask(
+        "skip",
+        run_id,
+        lambda run: run.skip(step, why=why, by=by),
+        store=store,
+        with_modules=with_modules,
+        as_json=as_json,
+    )
+
+
+def resolve(
+    run_id: RunIdArgument,
+    step: StepArgument = "",
+    *,
+    why: WhyOption,
+    result: Annotated[str, typer.Option(metavar="JSON", help="The step's result.")] = "null",
+    by: ByOption = None,
+    with_modules: WithOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Say that a parked step is done, and its result.
+
+    Or that a parked compensation was done by hand.
+    """
+    value = parse_json(result, "--result")
+    _ask(
+        "resolve",
+        run_id,
+        lambda run: run.resolve(value, step, why=why, by=by),
+        store=store,
+        with_modules=with_modules,
+        as_json=as_json,
+    )
+
+
+def cancel(
+    run_id: RunIdArgument,
+    *,
+    why: WhyOption,
+    by: ByOption = None,
+    with_modules: WithOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a run: what it has done is undone."""
+    _ask(
+        "cancel",
+        run_id,
+        lambda run: run.cancel(why, by=by),
+        store=store,
+        with_modules=with_modules,
+        as_json=as_json,
+    )
+
+
+def _ask(
+    action: str, run_id: str, act: Act, *, store: str, with_modules: list[str] | None, as_json: bool
+) -> None:
+    output = Output(as_json=as_json)
+    log_to_stderr(logging.WARNING)
+    if with_modules:
+        modules = load_workers_modules(with_modules)
+        run = asyncio.run(_carry_out(run_id, act, store, modules, output))
+        carried_out = True
+    else:
+        run, carried_out = asyncio.run(_request(run_id, act, store))
+    if output.as_json:
+        output.data({"id": run_id, "action": action, "carried_out": carried_out, "run": run})
+    elif with_modules:
+        report_end(run, output, store)
+    elif carried_out:
+        output.show(Text.assemble(f"{action}: carried out.  ", headline(run, time.time())))
+    else:
+        output.show(Text(_stored(action, run, store)))
+    raise typer.Exit(ExitCode.OTHERWISE if with_modules and run.ended_at is None else ExitCode.OK)
+
+
+async def _carry_out(
+    run_id: str, act: Act, store: str, modules: list[ModuleType], output: Output
+) -> Description:
+    """Be the worker, unless there is one, until the run has ended or is parked again."""
+    with Interruption() as interruption:
+        async with Engine(store, modules, create=False) as engine:
+            handle = await engine.get(run_id)
+            await act(handle)
+            run = await see_through(handle, output, interruption)
+        check_not_interrupted(run, interruption, store, modules[0].__name__)
+        return run
+
+
+async def _request(run_id: str, act: Act, store: str) -> tuple[Description, bool]:
+    """Have another process's worker carry it out; False if none is there, and the request waits for one."""
+    async with Engine(store, work=False, create=False) as engine:
+        handle = await engine.get(run_id)
+        try:
+            await act(handle)
+        except NoWorker:
+            return await handle.describe(), False
+        return await handle.describe(), True
+
+
+def _stored(action: str, run: Description, store: str) -> str:
+    start = command_line("worker", "MODULE", store=store)
+    return (
+        f"{action}: stored, not carried out yet: no worker answers on {store}.\n"
+        f"The next worker that knows workflow {visible(run.workflow)} carries it out:\n  {start}"
+    )

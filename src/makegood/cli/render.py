@@ -1,0 +1,288 @@
+"""What people see of runs: tables and reports as ``rich`` objects, from descriptions alone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from makegood.cli.output import command_line, compact_json, readable, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import RenderableType
+
+    from makegood.description import Description, HistoryItem, RunSummary, StepDescription
+
+STATUS_STYLES = {
+    "RUNNING": "cyan",
+    "COMPENSATING": "yellow",
+    "PARKED": "bold magenta",
+    "COMPLETED": "green",
+    "COMPENSATED": "yellow",
+    "FAILED": "red",
+    "CANCELLED": "yellow",
+    "TERMINATED": "bold red",
+}
+STATE_STYLES = {
+    "running": "cyan",
+    "probing": "cyan",
+    "done": "green",
+    "failed": "red",
+    "skipped": "yellow",
+    "exhausted": "bold magenta",
+    "undoing": "yellow",
+    "undone": "yellow",
+    "undo exhausted": "bold magenta",
+    "residue": "bold red",
+}
+ACTIVE_STATES = frozenset({"open", "probing", "undoing"})
+PARKED_STATES = frozenset({"exhausted", "undo exhausted"})
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def moment(at: float) -> str:
+    """A time in the user's own zone."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def runs_table(runs: Iterable[RunSummary], now: float) -> Table:
+    """The lines of a list."""
+    table = _table("id", "workflow", "status", "started", "took")
+    for run in runs:
+        took = (run.ended_at if run.ended_at is not None else now) - run.started_at
+        table.add_row(
+            visible(run.id),
+            visible(run.workflow),
+            _status(run.status),
+            moment(run.started_at),
+            duration(took),
+        )
+    return table
+
+
+def history_table(items: Iterable[HistoryItem]) -> Table:
+    """A journal, event by event."""
+    table = _table("entry", "time", "event", "details")
+    entry = 0
+    for item in items:
+        first, entry = item.entry != entry, item.entry
+        table.add_row(
+            str(item.entry) if first else "",
+            _clock(item.at) if first else "",
+            item.event,
+            ", ".join(
+                f"{name}={_detail(name, value)}"
+                for name, value in item.fields.items()
+                if (name, value) != ("retry_at", 0)
+            ),
+        )
+    return table
+
+
+def _detail(name: str, value: Any) -> str:
+    if name == "failure":
+        return visible(f"{value['type']}: {value['message']}")
+    if name in {"retry_at", "due"}:
+        return _clock(value)
+    return compact_json(value)
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S.%f")[:-3]
+
+
+def headline(run: Description, now: float) -> Text:
+    """One line that says which run, and how it stands."""
+    took = (run.ended_at if run.ended_at is not None else now) - run.started_at
+    return Text.assemble(
+        (visible(run.id), "bold"),
+        "  ",
+        visible(run.workflow),
+        "  ",
+        _status(run.status),
+        f"  {duration(took)}",
+    )
+
+
+def steps_table(steps: Iterable[StepDescription], now: float) -> Table:
+    """The steps of a run, with where each of them stands."""
+    table = _table("#", "step", "state", "outcome", "attempts", "time")
+    for step in steps:
+        state, attempts = _state(step, now)
+        until = step.settled_at if step.settled_at is not None else now
+        table.add_row(
+            str(step.number),
+            Text.assemble(visible(step.name), ("" if step.critical else " (best effort)", "dim")),
+            Text(state, STATE_STYLES.get(state, "")),
+            "" if step.outcome == step.state else step.outcome,
+            str(attempts),
+            duration(until - step.began_at),
+        )
+    return table
+
+
+def errors_of(steps: Iterable[StepDescription]) -> list[Text]:
+    """A line for each step that has an error to tell."""
+    return [
+        Text.assemble((f"{step.number} {visible(step.name)}  ", "red"), readable(str(step.failure)))
+        for step in steps
+        if step.failure is not None
+    ]
+
+
+def run_report(run: Description, store: str, now: float) -> list[RenderableType]:
+    """Everything about a run, with what can be done about it if it is parked."""
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _facts(run).items():
+        facts.add_row(Text(name, "bold"), Text(value, overflow="fold"))
+    report: list[RenderableType] = [headline(run, now), Padding(facts, (0, 0, 0, 2))]
+    if run.steps:
+        report += [Text(), Padding(steps_table(run.steps, now), (0, 0, 0, 2))]
+    errors = errors_of(run.steps)
+    if errors:
+        report += [Text("\nerrors", "bold"), *(Padding(error, (0, 0, 0, 2)) for error in errors)]
+    if run.parked:
+        report += parked_report(run, store)
+    return report
+
+
+def parked_report(run: Description, store: str) -> list[RenderableType]:
+    """Why a run is parked, and the commands that get it going again."""
+    reasons = [readable(reason) for reason in run.parked.values()]
+    report: list[RenderableType] = [Text("\nparked", "bold magenta")]
+    report += [Padding(Text(reason), (0, 0, 0, 2)) for reason in reasons]
+    report.append(Text("\nwhat you can do", "bold"))
+    for meaning, command in remedies(run, store):
+        report.append(Padding(Text(f"# {meaning}", "dim"), (0, 0, 0, 2)))
+        report.append(Padding(Text(command, no_wrap=True, overflow="ignore"), (0, 0, 0, 2)))
+    return report
+
+
+def remedies(run: Description, store: str) -> list[tuple[str, str]]:
+    """What an operator may do about a parked run, each with its exact command line."""
+    found = []
+    names = [step.name for step in run.steps]
+    for step in run.steps:
+        if step.state not in PARKED_STATES:
+            continue
+        name = visible(step.name)
+        target = run.id, step.name if names.count(step.name) == 1 else str(step.number)
+        if step.state == "exhausted":
+            meanings = {
+                "retry": f"give step {name} a new round of attempts",
+                "skip": f"go on without step {name}: its call returns None",
+                "resolve": f"say that step {name} is done, and with which result",
+            }
+        else:
+            meanings = {
+                "retry": f"give the compensation of {name} a new round of attempts",
+                "skip": f"leave the effect of {name} open: it is listed as residue",
+                "resolve": f"say that {name} was undone by hand",
+            }
+        for action, meaning in meanings.items():
+            result = " --result JSON" if (action, step.state) == ("resolve", "exhausted") else ""
+            options = f"--why '…'{result}"
+            found.append((meaning, command_line(action, *target, store=store, options=options)))
+    if not found:
+        retry = command_line("retry", run.id, store=store, options="--why '…' --with MODULE")
+        found.append(("correct the code, then have its module try again", retry))
+    if all(step.state != "undo exhausted" for step in run.steps) and run.failed_step == "":
+        cancel = command_line("cancel", run.id, store=store, options="--why '…'")
+        found.append(("stop the run: what was done is undone", cancel))
+    return found
+
+
+def ending(run: Description) -> str:
+    """How a run ended, or stands, in a sentence."""
+    parts = [f"run {run.id} is {run.status}" if run.ended_at is None else f"run {run.id} ended {run.status}"]
+    if run.failure is not None:
+        cause = f"step {run.failed_step}: " if run.failed_step else ""
+        parts[0] += f": {cause}{run.failure}"
+    lists = {
+        "undone": run.undone,
+        "left as is": run.left_as_is,
+        "missed": run.missed,
+        "still open (residue)": run.residue,
+    }
+    parts += [f"{name}: {', '.join(steps)}" for name, steps in lists.items() if steps]
+    return "\n  ".join(parts)
+
+
+def rows_that_fit(steps: Sequence[StepDescription], room: int) -> tuple[list[StepDescription], str]:
+    """The steps worth a line if there are too many (what goes on, then the newest); a line on the rest."""
+    if len(steps) <= room:
+        return list(steps), ""
+    active = [step for step in steps if step.state in ACTIVE_STATES | PARKED_STATES]
+    settled = [step for step in steps if step.state not in ACTIVE_STATES | PARKED_STATES]
+    chosen = active[:room] + settled[len(settled) - max(room - len(active), 0) :]
+    chosen.sort(key=lambda step: step.number)
+    done = sum(step.state == "done" for step in steps)
+    return chosen, f"… {len(steps)} steps in all, {done} done, {len(active)} under way"
+
+
+def _facts(run: Description) -> dict[str, str]:
+    facts = {"started": moment(run.started_at)}
+    if run.ended_at is not None:
+        facts["ended"] = moment(run.ended_at)
+    facts["input"] = compact_json(run.input)
+    if run.status == "COMPLETED":
+        facts["result"] = compact_json(run.result)
+    if run.failure is not None:
+        step = f"step {visible(run.failed_step)}: " if run.failed_step else ""
+        facts["cause"] = step + readable(str(run.failure))
+    lists = {
+        "undone": run.undone,
+        "left as is": run.left_as_is,
+        "missed": run.missed,
+        "residue": run.residue,
+    }
+    facts |= {name: visible(", ".join(steps)) for name, steps in lists.items() if steps}
+    if run.waiting_for and not run.parked:
+        facts["waits for"] = readable(run.waiting_for)
+    return facts
+
+
+def _state(step: StepDescription, now: float) -> tuple[str, int]:
+    """A step's state in words, and its attempts, the one under way included."""
+    if step.state not in ACTIVE_STATES:
+        return step.state, step.attempts
+    if step.next_attempt_at is not None and step.next_attempt_at > now:
+        again = "undo again" if step.state == "undoing" else "again"
+        return f"{again} in {duration(step.next_attempt_at - now)}", step.attempts
+    state = "running" if step.state == "open" else step.state
+    return state, step.attempts + (step.state != "probing")
+
+
+def _status(status: str) -> Text:
+    return Text(status, STATUS_STYLES.get(status, ""))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+    for column in columns:
+        right = column in {"#", "attempts", "took", "time", "entry"}
+        fixed = column in {"#", "status", "attempts", "took", "entry", "outcome"}
+        table.add_column(column, justify="right" if right else "left", no_wrap=fixed, overflow="fold")
+    return table
+
+
+def plain_result(value: Any) -> Text:
+    """A run's result as JSON."""
+    return Text(compact_json(value), no_wrap=True, overflow="ignore")
