@@ -44,33 +44,44 @@ SCRIPTS = (
 )
 
 
-def migrate(connection: apsw.Connection, path: str) -> None:
-    """Bring the database to this version's schema, in one transaction.
+def check(connection: apsw.Connection, path: str) -> None:
+    """Whether this database is ours to use. Only reads.
 
     Raises:
         SchemaTooNew: a newer makegood wrote it.
         StoreError: it is some other program's database.
     """
-    if _version(connection) == len(SCRIPTS) and _application(connection) == APPLICATION_ID:
+    with connection:  # one snapshot: another process may be creating the schema just now
+        version = _version(connection)
+        foreign = version == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").get
+    if foreign or (version and _application(connection) != APPLICATION_ID):
+        raise StoreError(f"{path} is a database of another program. Give makegood a file of its own.")
+    if version > len(SCRIPTS):
+        raise SchemaTooNew(
+            f"{path} was written by a newer makegood (schema {version}, this one knows {len(SCRIPTS)}). "
+            "Upgrade makegood; nothing was changed."
+        )
+
+
+def migrate(connection: apsw.Connection, path: str) -> None:
+    """Bring the database to this version's schema, in one transaction.
+
+    Raises:
+        SchemaTooNew, StoreError: as ``check``.
+    """
+    if _version(connection) == len(SCRIPTS):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        version = _version(connection)
-        foreign = version == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").get
-        if foreign or (version and _application(connection) != APPLICATION_ID):
-            raise StoreError(f"{path} is a database of another program. Give makegood a file of its own.")
-        if version > len(SCRIPTS):
-            raise SchemaTooNew(
-                f"{path} was written by a newer makegood (schema {version}, this one knows {len(SCRIPTS)}). "
-                "Upgrade makegood; nothing was changed."
-            )
-        for script in SCRIPTS[version:]:
+        check(connection, path)
+        for script in SCRIPTS[_version(connection) :]:
             connection.execute(script)
         connection.execute(f"PRAGMA user_version = {len(SCRIPTS)}")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from makegood.errors import StoreError, StoreFenced, StoreFull, StoreReadOnly
 from makegood.store.filelock import FileLock
-from makegood.store.migrations import migrate
+from makegood.store.migrations import check, migrate
 from makegood.store.protocol import InboxAnswer, InboxRequest, RunRow, SealedEntry, Write
 from makegood.store.sqlite_errors import explained
 from makegood.store.sqlite_writer import LOCKED_WAIT_SECONDS, Writer
@@ -64,6 +64,7 @@ class SqliteStore:
 
     def _prepare(self, connection: apsw.Connection) -> None:
         connection.set_busy_timeout(int(LOCKED_WAIT_SECONDS * 1000))
+        check(connection, self.path)
         connection.pragma("journal_mode", "WAL")
         connection.pragma("synchronous", "FULL")
         connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)

@@ -7,15 +7,18 @@ the interpreter lock); waiting for the disk moves to a thread as soon as the dis
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from makegood.store.sqlite_errors import explained
+from makegood.store.sqlite_errors import explain, explained
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+log = logging.getLogger("makegood")
 
 SLOW_DISK_SECONDS = 0.002
 LOCKED_WAIT_SECONDS = 30.0
@@ -32,7 +35,10 @@ class Writer:
 
     async def close(self) -> None:
         async with self._free:
-            self.connection.close()
+            try:
+                self.connection.close()
+            except apsw.Error as error:  # of tidying up; what was committed is durable without it
+                log.warning("%s", explain(error, self._path))
 
     async def data_version(self) -> int:
         """Changes with every commit of another connection, and with none of this one."""
