@@ -7,6 +7,7 @@ open ──▶ WORKER                       requests go straight to the worker i
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import msgspec
 
 from makegood.engine import journal
 from makegood.engine.run import folded
-from makegood.errors import NotPossible, NoWorker, RunConflict, RunNotFound
+from makegood.errors import NotPossible, NoWorker, RunConflict, RunNotFound, StoreFull, StoreLocked
 from makegood.store.codec import FIRST_HASH, seal, unseal
 from makegood.store.protocol import Write
 from makegood.worker.worker import Worker
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from makegood.engine.operator import Request
     from makegood.engine.run import RunState
     from makegood.store.protocol import RunRow, Store
+    from makegood.worker.live import LiveRun
+
+log = logging.getLogger("makegood")
 
 TAKE_OVER_SECONDS = 0.25
 POLL_SECONDS = 0.02
@@ -57,7 +61,12 @@ class LocalBackend:
 
     async def open(self) -> None:
         await self.store.open()
-        if self._work and not await self._take_over():
+        try:
+            is_worker = self._work and await self._take_over()
+        except BaseException:
+            await self.store.close()
+            raise
+        if self._work and not is_worker:
             self._succession = asyncio.create_task(self._succeed(), name="makegood-succession")
 
     async def close(self, grace_seconds: float) -> None:
@@ -82,20 +91,16 @@ class LocalBackend:
         if self.worker is None:
             created = await self._submit(workflow, run_id, arguments)
         elif run_id in self.worker.runs or run_id in self.worker.starting:
-            await self._durable(run_id)
+            await self._durable(self.worker.starting.get(run_id))
             created = False
         else:
-            run = self.worker.begin(workflow, run_id, arguments)
-            assert run.durable is not None
-            created = await run.durable
+            created = await self._durable(self.worker.begin(workflow, run_id, arguments))
         if not created:
             await self._check_same(workflow, run_id, arguments)
 
-    async def _durable(self, run_id: str) -> None:
-        assert self.worker is not None
-        starting = self.worker.starting.get(run_id)
-        if starting is not None and starting.durable is not None:
-            await asyncio.shield(starting.durable)
+    async def _durable(self, run: LiveRun | None) -> bool:
+        """Wait until the run is durable; False if its id was taken. A caller who gives up takes nobody else along."""
+        return run is None or run.durable is None or await asyncio.shield(run.durable)
 
     async def _check_same(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> None:
         first = (await self.entries(run_id))[0].events[0]
@@ -192,7 +197,12 @@ class LocalBackend:
 
     async def _succeed(self) -> None:
         """Wait for the worker over there to end, and become the worker."""
-        while not await self._take_over():
+        while True:
+            try:
+                if await self._take_over():
+                    return
+            except (StoreFull, StoreLocked) as refused:
+                log.error("%s", refused)
             await asyncio.sleep(TAKE_OVER_SECONDS)
 
 

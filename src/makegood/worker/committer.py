@@ -11,7 +11,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from makegood.errors import StoreFull
+from makegood.errors import StoreError, StoreFull, StoreLocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("makegood")
 
-FULL_DISK_WAIT_SECONDS = 0.5
+REFUSED_WAIT_SECONDS = 0.5
 
 
 class Committer:
@@ -40,8 +40,9 @@ class Committer:
         self._reject = reject
         self._queue: list[LiveRun] = []
         self._wanted: asyncio.Future[None] | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._committing = False
+        self._commits = 0
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
 
     def enqueue(self, run: LiveRun) -> None:
         """Have what the run recorded written with the next commit."""
@@ -50,11 +51,18 @@ class Committer:
             self._queue.append(run)
             if self._wanted is not None and not self._wanted.done():
                 self._wanted.set_result(None)
-                self._idle.clear()
 
     async def flushed(self) -> None:
-        """Wait until nothing is left to write."""
-        await self._idle.wait()
+        """Wait until everything enqueued so far is durable.
+
+        Raises:
+            StoreError: it will not be: the committer has stopped.
+        """
+        ahead = self._committing + bool(self._queue)
+        if ahead:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append((self._commits + ahead, waiter))
+            await waiter
 
     async def serve(self) -> None:
         """Commit until cancelled.
@@ -63,25 +71,48 @@ class Committer:
             StoreError: the store failed in a way that waiting does not mend: the worker must stop.
         """
         loop = asyncio.get_running_loop()
-        while True:
-            if not self._queue:
-                self._idle.set()
-                self._wanted = loop.create_future()
-                await self._wanted
-            batch, self._queue = self._queue, []
-            writes = [run.seal(self._epoch) for run in batch]
-            taken = await self._commit(writes)
-            for run, write in zip(batch, writes, strict=True):
-                if taken and write in taken:
-                    self._reject(run)
-                else:
-                    run.key = write.key
-                    self._carry_out(run)
+        try:
+            while True:
+                if not self._queue:
+                    self._wanted = loop.create_future()
+                    await self._wanted
+                await self._write()
+        except BaseException as error:
+            self._release(StoreError(f"this engine has stopped: {error!s}"))
+            raise
+
+    async def _write(self) -> None:
+        batch, self._queue = self._queue, []
+        writes = [run.seal(self._epoch) for run in batch]
+        self._committing = True
+        taken = await self._commit(writes)
+        for run, write in zip(batch, writes, strict=True):
+            if taken and write.key is None:
+                self._reject(run)
+            else:
+                run.key = write.key
+                self._carry_out(run)
+        self._committing = False
+        self._commits += 1
+        if self._waiters:
+            self._release()
+
+    def _release(self, error: StoreError | None = None) -> None:
+        waiting, self._waiters = self._waiters, []
+        for number, waiter in waiting:
+            if waiter.done():
+                continue
+            if error is not None:
+                waiter.set_exception(error)
+            elif number <= self._commits:
+                waiter.set_result(None)
+            else:
+                self._waiters.append((number, waiter))
 
     async def _commit(self, writes: list[Write]) -> list[Write]:
         while True:
             try:
                 return await self._store.commit(self._epoch, writes)
-            except StoreFull as full:
-                log.error("%s %d run(s) wait.", full, len(writes))
-                await asyncio.sleep(FULL_DISK_WAIT_SECONDS)
+            except (StoreFull, StoreLocked) as refused:
+                log.error("%s %d run(s) wait.", refused, len(writes))
+                await asyncio.sleep(REFUSED_WAIT_SECONDS)

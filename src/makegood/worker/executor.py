@@ -8,10 +8,11 @@ is woken. A lane whose attempt was cancelled, or left something in its context v
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from makegood.definition.attempt import Attempt, current_attempt
 from makegood.failure import Failure
@@ -34,7 +35,11 @@ class Job(Attempt):
     __slots__ = ("cancelled", "definition", "is_async", "kind", "lane", "record", "run", "timeout_seconds")
 
     def __init__(
-        self, run: LiveRun, record: StepRecord, definition: Step[..., Any], kind: Literal["do", "undo", "probe"]
+        self,
+        run: LiveRun,
+        record: StepRecord,
+        definition: Step[..., Any],
+        kind: Literal["do", "undo", "probe"],
     ) -> None:
         self.run_id = run.id
         self.step_number = record.number
@@ -84,7 +89,8 @@ class Executor:
     def cancel(self, job: Job) -> bool:
         """Stop an attempt. True: it was under way and will report; False: it had not begun, and never will."""
         if job.lane is None:
-            self._jobs.remove(job)
+            with contextlib.suppress(ValueError):  # a drain has dropped it already
+                self._jobs.remove(job)
             return False
         job.cancelled = True
         job.lane.cancel()
@@ -145,6 +151,7 @@ class Executor:
 
     def _retire(self) -> None:
         """This lane ends: another one takes over what is left to do."""
+        self._lanes.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         if self._jobs and not self._waking:
             self._waking = True
             self._loop.call_soon(self._wake)
@@ -171,7 +178,7 @@ class Executor:
             return not isinstance(error, SystemExit)
         else:
             self._returned(job, value)
-            return True
+            return not job.cancelled
         finally:
             current_attempt.set(None)
             self._running -= 1
@@ -179,7 +186,14 @@ class Executor:
                 self._quiet.set()
 
     async def _in_thread(self, job: Job) -> Any:
-        return await self._loop.run_in_executor(self._threads, contextvars.copy_context().run, job.call)
+        return await self._loop.run_in_executor(self._threads, contextvars.copy_context().run, _called, job)
+
+
+def _called(job: Job) -> Any:
+    try:
+        return job.call()
+    except StopIteration as error:  # which no future can hold
+        raise RuntimeError(f"the step raised StopIteration: {error}") from error
 
 
 def failure_of(job: Job, error: BaseException, *, timed_out: bool) -> Failure:

@@ -6,6 +6,7 @@ Also where other processes' wishes arrive: new runs and operators' requests, fou
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,21 @@ from makegood.engine.coroutine import CoroutineProgram
 from makegood.engine.execution import Execution
 from makegood.engine.operator import Request
 from makegood.engine.run import folded
-from makegood.errors import DeterminismError, JournalCorrupt, MakegoodError, NotPossible
+from makegood.errors import (
+    DeterminismError,
+    JournalCorrupt,
+    MakegoodError,
+    NotPossible,
+    StoreFull,
+    StoreLocked,
+)
 from makegood.store.codec import seal, unseal
 from makegood.store.protocol import InboxAnswer, InboxRequest, Write
 from makegood.worker.dispatch import resume
 from makegood.worker.live import LiveRun
 
 if TYPE_CHECKING:
-    from makegood.store.protocol import RunRow
+    from makegood.store.protocol import RunRow, SealedEntry
     from makegood.worker.worker import Worker
 
 log = logging.getLogger("makegood")
@@ -53,15 +61,21 @@ class Recovery:
         look = True
         while True:
             if look:
-                await self._adopt()
-                await self._answer_inbox()
-            try:
+                self._wanted.clear()
+                await self._look()
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._wanted.wait()
-            except TimeoutError:
-                pass
-            look = self._wanted.is_set() or await self._worker.store.changed()
-            self._wanted.clear()
+            look = await self._worker.store.changed() or self._wanted.is_set()
+
+    async def _look(self) -> None:
+        try:
+            await self._adopt()
+            await self._answer_inbox()
+        except (StoreFull, StoreLocked) as refused:
+            log.error("%s", refused)
+            await asyncio.sleep(LOOK_SECONDS)
+            self._wanted.set()
 
     def set_aside(self, run: LiveRun, error: BaseException) -> None:
         """Stop driving a run that cannot go on. Nothing is written: its journal is what it was."""
@@ -95,23 +109,32 @@ class Recovery:
         except JournalCorrupt as error:
             log.error("%s The run is not continued; restore the database from a backup.", error)
             self.unfit[row.id] = str(error)
+            if retried is not None:
+                raise NotPossible(f"The run cannot be continued. {error}") from error
             return
         run = self._revive(row, sealed[-1].number, sealed[-1].hash)
         try:
-            run.execution.replay(entries)
-            if 0 in run.state.parked:
-                if retried is None:
-                    self.unfit[row.id] = run.state.parked[0][0]
-                    run.execution.program.close()
-                    return
-                run.execution.resumed(retried, worker.now())
-        except MakegoodError as error:
-            run.execution.program.close()
-            await self._park(row, entries, sealed[-1].number, sealed[-1].hash, error)
+            if self._relived(run, entries, retried):
+                self._go_on(run)
+        except Exception as error:
+            worker.drop(run, error)
+            await self._unfit(row, entries, sealed[-1], error)
             if retried is not None:
-                raise NotPossible(f"The code still does not fit. {error}") from error
-            return
-        self._go_on(run)
+                raise NotPossible(f"The run still cannot go on. {error}") from error
+
+    def _relived(
+        self, run: LiveRun, entries: list[journal.Entry], retried: journal.OperatorActed | None
+    ) -> bool:
+        """Replay; False if the run stays parked because of its code."""
+        run.execution.replay(entries)
+        if 0 not in run.state.parked:
+            return True
+        if retried is None:
+            self.unfit[run.id] = run.state.parked[0][0]
+            run.execution.program.close()
+            return False
+        run.execution.resumed(retried, self._worker.now())
+        return True
 
     def _revive(self, row: RunRow, number: int, previous_hash: bytes) -> LiveRun:
         workflow = self._worker.registry.get(row.workflow)
@@ -127,24 +150,20 @@ class Recovery:
         resume(worker, run, at)
         worker.tell(run, lambda _: run.execution.recover(at, worker.dice()))
 
-    async def _park(
-        self,
-        row: RunRow,
-        entries: list[journal.Entry],
-        number: int,
-        previous_hash: bytes,
-        error: MakegoodError,
+    async def _unfit(
+        self, row: RunRow, entries: list[journal.Entry], last: SealedEntry, error: Exception
     ) -> None:
-        """Record, once, that the code does not fit; the only thing that is written."""
+        """Set aside a run that cannot go on. That its code does not fit is recorded, once; nothing else is written."""
         worker = self._worker
-        reason = str(error)
-        self.unfit[row.id] = reason
-        state = folded(entries)
-        if 0 in state.parked or not isinstance(error, DeterminismError):
+        self.unfit[row.id] = reason = str(error)
+        log.error("run %s cannot go on: %s", row.id, reason, exc_info=not isinstance(error, MakegoodError))
+        if not isinstance(error, DeterminismError):
             return
-        log.error("%s", error)
+        state = folded(entries)
+        if 0 in state.parked:
+            return
         entry = journal.Entry(max(worker.now(), state.clock), worker.epoch, [journal.RunParked(0, reason)])
-        sealed = seal(entry, number + 1, previous_hash)
+        sealed = seal(entry, last.number + 1, last.hash)
         parked = Write(row.key, row.id, row.workflow, "PARKED", row.started_at, None, True, sealed)
         await worker.store.commit(worker.epoch, [parked])
 
@@ -165,7 +184,10 @@ class Recovery:
 
     async def _grant(self, posted: InboxRequest, answer: InboxAnswer) -> bool:
         """Carry a request out; True if the answer is committed with what it recorded."""
-        request = _request_decoder.decode(posted.data)
+        try:
+            request = _request_decoder.decode(posted.data)
+        except msgspec.MsgspecError as error:
+            raise NotPossible(f"the request cannot be read: {error}.") from error
         return await self.request(posted.run_id, request, [answer])
 
     async def request(self, run_id: str, request: Request, answers: list[InboxAnswer]) -> bool:

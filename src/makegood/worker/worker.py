@@ -7,6 +7,7 @@ adopt ──▶ replay ──▶ [ fact ─▶ execution ─▶ committer ─▶
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from makegood.worker.live import LiveRun
 from makegood.worker.recovery import Recovery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     import msgspec
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("makegood")
 
 BLOCKED_SECONDS = 0.5
+FLUSH_SECONDS = 2.0
 BLOCKED = "run %s: workflow %s blocked its worker, and every other run, for %.1f s. Blocking calls belong in a step."
 
 
@@ -71,15 +73,16 @@ class Worker:
     def start(self) -> None:
         """Begin to serve: adopt what waits, and go on."""
         self._serving = [
-            self.loop.create_task(self._guard(self.committer.serve()), name="makegood-committer"),
-            self.loop.create_task(self._guard(self.recovery.serve()), name="makegood-recovery"),
+            self.loop.create_task(self._guard(self.committer.serve), name="makegood-committer"),
+            self.loop.create_task(self._guard(self.recovery.serve), name="makegood-recovery"),
         ]
 
     async def stop(self, grace_seconds: float) -> None:
         """Drain: begin nothing new, let attempts under way end and be recorded; the rest is recovered later."""
         await self.executor.drain(grace_seconds)
-        if self.error is None:
-            await self.committer.flushed()
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(max(grace_seconds, FLUSH_SECONDS)):
+                await self.committer.flushed()
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
@@ -166,7 +169,11 @@ class Worker:
             if not run.durable.done():
                 run.durable.set_result(True)
             run.durable = None
-        carry_out(self, run)
+        try:
+            carry_out(self, run)
+        except Exception as error:
+            log.exception("run %s: the engine failed; the run is set aside.", run.id)
+            self.recovery.set_aside(run, error)
 
     def _rejected(self, run: LiveRun) -> None:
         self.starting.pop(run.id, None)
@@ -174,12 +181,15 @@ class Worker:
         if run.durable is not None and not run.durable.done():
             run.durable.set_result(False)
 
-    async def _guard(self, serving: Any) -> None:
+    async def _guard(self, serve: Callable[[], Awaitable[None]]) -> None:
         try:
-            await serving
+            await serve()
         except Exception as error:
             log.critical("makegood stops: %s", error)
-            self.error = error
+            self.error = self.error or error
+            for task in self._serving:
+                if task is not asyncio.current_task():
+                    task.cancel()
             for run in (*self.runs.values(), *self.starting.values()):
                 self.drop(run, error)
             await self.executor.drain(0)
@@ -213,7 +223,9 @@ class Worker:
         options = job.definition.options_
         unknown = timed_out or isinstance(error, (*options.unknown, asyncio.CancelledError))
         failure = failure_of(job, error, timed_out=timed_out)
-        self._failed(job, failure, unknown=unknown, fatal=isinstance(error, options.fatal) and job.kind == "do")
+        self._failed(
+            job, failure, unknown=unknown, fatal=isinstance(error, options.fatal) and job.kind == "do"
+        )
 
     def _failed(self, job: Job, failure: Failure, *, unknown: bool, fatal: bool) -> None:
         execution = job.run.execution
@@ -223,5 +235,7 @@ class Worker:
         else:
             self.tell(
                 job.run,
-                lambda at: execution.attempt_failed(step, number, failure, at, dice, unknown=unknown, fatal=fatal),
+                lambda at: execution.attempt_failed(
+                    step, number, failure, at, dice, unknown=unknown, fatal=fatal
+                ),
             )
