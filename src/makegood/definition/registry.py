@@ -29,7 +29,7 @@ class Registry:
         """
         if isinstance(definition, ModuleType):
             found = [value for value in vars(definition).values() if isinstance(value, Workflow)]
-            return any([self.add(workflow) for workflow in found])
+            return sum(map(self.add, found)) > 0
         if not isinstance(definition, Workflow):
             hint = " Steps need no registration." if isinstance(definition, Step) else ""
             raise DefinitionError(f"{definition!r} is neither a workflow nor a module with workflows.{hint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -34,15 +35,17 @@ class Retry:
         maximum: float | timedelta = 60.0,
         jitter: float = 0.0,
     ) -> None:
-        self.delays = None if delays is None else tuple(seconds(delay, "Retry(delays=…)") for delay in delays)
+        self.delays = None if delays is None else _delays(delays)
         self.max_attempts = max_attempts if self.delays is None else len(self.delays)
         self.initial = seconds(initial, "Retry(initial=…)")
-        self.factor = float(factor)
+        self.factor = _number(factor, "factor")
         self.maximum = seconds(maximum, "Retry(maximum=…)")
-        self.jitter = float(jitter)
+        self.jitter = _number(jitter, "jitter")
+        if self.max_attempts is not None and not isinstance(self.max_attempts, int):
+            raise DefinitionError(f"Retry(max_attempts={max_attempts!r}): a whole number, or None for no limit.")
         if self.max_attempts is not None and self.max_attempts < 1:
             raise DefinitionError("Retry needs at least one attempt: use retry=None for exactly one.")
-        if not self.factor >= 1:
+        if not 1 <= self.factor < math.inf:
             raise DefinitionError(
                 f"Retry(factor={factor!r}): waits must not shrink; use a factor of 1 or more."
             )
@@ -92,9 +95,21 @@ class Retry:
 
 def seconds(duration: float | timedelta, where: str) -> float:
     """A duration as seconds, checked: a number that is not negative, not NaN and at most a year."""
-    value = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
-    if not 0 <= value <= LONGEST_WAIT_SECONDS:
+    value = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if not isinstance(value, (int, float)) or not 0 <= value <= LONGEST_WAIT_SECONDS:
         raise DefinitionError(
             f"{where}: {duration!r} is not a duration between 0 and 366 days (in seconds, or a timedelta)."
         )
-    return value
+    return float(value)
+
+
+def _delays(delays: Sequence[float | timedelta]) -> tuple[float, ...]:
+    if not isinstance(delays, (list, tuple)):
+        raise DefinitionError(f"Retry(delays={delays!r}): give a list of waits in seconds, one for each attempt.")
+    return tuple(seconds(delay, "Retry(delays=…)") for delay in delays)
+
+
+def _number(value: float, option: str) -> float:
+    if not isinstance(value, (int, float)):
+        raise DefinitionError(f"Retry({option}={value!r}): it has to be a number.")
+    return float(value)

@@ -45,7 +45,7 @@ class Signature:
             UsageError: they do not fit the signature.
             PayloadError: one of them cannot be stored.
         """
-        if kwargs or len(args) != len(self._names):
+        if kwargs or self._keyword_names or len(args) != len(self._names):
             try:
                 bound = self._signature.bind(*args, **kwargs)
             except TypeError as error:
@@ -130,10 +130,10 @@ class Signature:
     def _hints(self) -> dict[str, Any]:
         try:
             return get_type_hints(self.function, include_extras=True)
-        except NameError as error:
+        except Exception as error:
             raise DefinitionError(
-                f"{self.where}: the annotations name something that cannot be found: {error}. "
-                "Import it at run time, not only under TYPE_CHECKING."
+                f"{self.where}: the annotations cannot be resolved: {error}. "
+                "Import what they name at run time, not only under TYPE_CHECKING, and define it at module level."
             ) from error
 
     @cached_property
@@ -158,7 +158,7 @@ def accepts_none_first(function: Callable[..., Any]) -> bool:
     first = next(iter(inspect.signature(function).parameters), None)
     try:
         annotation = get_type_hints(function).get(first, Any) if first else Any
-    except NameError:
+    except Exception:  # noqa: BLE001 - resolving runs whatever the annotation says; unresolved, it is taken at its word
         return True
     if annotation in (Any, object, None, type(None)):
         return True

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 
 import msgspec
 
-from makegood.definition.retry import Retry, seconds
+from makegood.definition.retry import Retry
 from makegood.definition.scope import current_scope
 from makegood.definition.signature import Signature, accepts_none_first
+from makegood.definition.validation import (
+    checked_choice,
+    checked_exceptions,
+    checked_function,
+    checked_name,
+    checked_retry,
+    timeout_seconds,
+)
 from makegood.errors import DefinitionError, OutsideWorkflow
 
 if TYPE_CHECKING:
@@ -75,12 +83,23 @@ class Step(Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(function)
         self.options_ = options
         self.signature = Signature(function, "step")
-        self.undo: Compensation | None = None
-        self.probe_function: Callable[..., Any] | None = None
+        self._origin: Step[Any, Any] = self  # options() makes variants; their safeguards are the origin's
+        self._undo: Compensation | None = None
+        self._probe: Callable[..., Any] | None = None
         self.__name__ = options.name
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
         self.__wrapped__ = function
+
+    @property
+    def undo(self) -> Compensation | None:
+        """The compensation, once it is declared."""
+        return self._origin._undo
+
+    @property
+    def probe_function(self) -> Callable[..., Any] | None:
+        """The probe, once it is declared."""
+        return self._origin._probe
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         scope = current_scope.get()
@@ -102,20 +121,21 @@ class Step(Generic[P, R]):
     ) -> Step[P, R]:
         """The same step with other options, for one call: ``await charge.options(timeout=5)(order)``."""
         same = self.options_
+        exhausted = same.on_exhausted if on_exhausted is None else on_exhausted
+        checked_choice(exhausted, ("fail", "park"), "on_exhausted")
         other: Step[P, R] = Step(
             self.function,
             msgspec.structs.replace(
                 same,
-                name=_checked_name(name or same.name),
-                retry=same.retry if retry == "same" else retry,
-                timeout_seconds=same.timeout_seconds if timeout == "same" else _timeout_seconds(timeout),
+                name=same.name if name is None else checked_name(name),
+                retry=same.retry if retry == "same" else checked_retry(retry),
+                timeout_seconds=same.timeout_seconds if timeout == "same" else timeout_seconds(timeout),
                 critical=same.critical if critical is None else critical,
-                on_exhausted=on_exhausted or same.on_exhausted,
+                on_exhausted=exhausted,
             ),
         )
         other.signature = self.signature
-        other.undo = self.undo
-        other.probe_function = self.probe_function
+        other._origin = self._origin
         return other
 
     @overload
@@ -144,13 +164,15 @@ class Step(Generic[P, R]):
                 raise DefinitionError(
                     f"step {self.options_.name} already has a compensation, {self.undo.function.__name__}."
                 )
+            checked_function(undo, f"compensation of step {self.options_.name}")
             self._check_parameters("compensation", undo, skipping=1)
             if not accepts_none_first(undo):
                 raise DefinitionError(
                     f"compensation {undo.__name__} of step {self.options_.name}: the first parameter is the step's result "
                     "and is None when nobody knows it. Annotate it as `… | None` and handle None."
                 )
-            self.undo = Compensation(undo, inspect.iscoroutinefunction(undo), retry, _timeout_seconds(timeout))
+            is_async = inspect.iscoroutinefunction(undo)
+            self._origin._undo = Compensation(undo, is_async, checked_retry(retry), timeout_seconds(timeout))
             return undo
 
         return declare if function is None else declare(function)
@@ -166,8 +188,9 @@ class Step(Generic[P, R]):
             raise DefinitionError(
                 f"step {self.options_.name} already has a probe, {self.probe_function.__name__}."
             )
+        checked_function(function, f"probe of step {self.options_.name}")
         self._check_parameters("probe", function, skipping=0)
-        self.probe_function = function
+        self._origin._probe = function
         return function
 
     def manner(self, kind: Literal["do", "undo", "probe"]) -> tuple[bool, float | None]:
@@ -198,8 +221,10 @@ class Step(Generic[P, R]):
 
     def _check_parameters(self, kind: str, function: Callable[..., Any], skipping: int) -> None:
         own = list(inspect.signature(self.function).parameters.values())
-        others = list(inspect.signature(function).parameters.values())[skipping:]
-        if [(p.name, p.kind) for p in own] != [(p.name, p.kind) for p in others]:
+        others = list(inspect.signature(function).parameters.values())
+        takes_result = bool(others) and others[0].kind in (others[0].POSITIONAL_ONLY, others[0].POSITIONAL_OR_KEYWORD)
+        same = [(p.name, p.kind) for p in own] == [(p.name, p.kind) for p in others[skipping:]]
+        if not same or (skipping and not takes_result):
             first = "the result first, then " if skipping else ""
             expected = ", ".join(p.name for p in own) or "nothing"
             raise DefinitionError(
@@ -258,14 +283,16 @@ def step(  # noqa: PLR0913 - these are the step options of the public API
     """
 
     def declare(declared: Callable[..., Any]) -> Step[Any, Any]:
+        checked_function(declared, "step")
+        checked_choice(on_exhausted, ("fail", "park"), "on_exhausted")
         options = StepOptions(
-            name=_checked_name(name or declared.__name__),
-            retry=retry,
-            timeout_seconds=_timeout_seconds(timeout),
+            name=checked_name(declared.__name__ if name is None else name),
+            retry=checked_retry(retry),
+            timeout_seconds=timeout_seconds(timeout),
             critical=critical,
             on_exhausted=on_exhausted,
-            fatal=fatal,
-            unknown=(*unknown, TimeoutError),
+            fatal=checked_exceptions(fatal, "fatal"),
+            unknown=(*checked_exceptions(unknown, "unknown"), TimeoutError),
         )
         return Step(declared, options)
 
@@ -286,20 +313,3 @@ if TYPE_CHECKING:
         def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Step[P, R | None]: ...
         @overload
         def __call__(self, function: Callable[P, R], /) -> Step[P, R | None]: ...
-
-
-def _checked_name(name: str) -> str:
-    if not name.replace("-", "_").replace(".", "_").isidentifier() or len(name) > 100:
-        raise DefinitionError(
-            f"{name!r} is no usable name: letters, digits, '_', '-' and '.', at most 100, no digit first."
-        )
-    return name
-
-
-def _timeout_seconds(timeout: float | timedelta | None) -> float | None:
-    if timeout is None:
-        return None
-    value = seconds(timeout, "timeout")
-    if value == 0:
-        raise DefinitionError("timeout=0 leaves no time at all: give seconds above 0, or None for no limit.")
-    return value

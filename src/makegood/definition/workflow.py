@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from makegood.definition.signature import Signature
+from makegood.definition.validation import checked_function, checked_name
 from makegood.errors import DefinitionError, OutsideWorkflow
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ class Workflow(Generic[P, R]):
     """A declared workflow: give it to ``engine.start``. ``function`` is the undecorated coroutine function."""
 
     def __init__(self, function: Callable[P, Coroutine[Any, Any, R]], name: str) -> None:
+        checked_name(name)
         if not inspect.iscoroutinefunction(function):
             raise DefinitionError(f"workflow {name} must be declared with `async def`.")
         self.function = function
@@ -53,6 +55,7 @@ def workflow(function: Any = None, /, *, name: str | None = None) -> Any:
     """
 
     def declare(declared: Callable[P, Coroutine[Any, Any, R]]) -> Workflow[P, R]:
-        return Workflow(declared, name or declared.__name__)
+        checked_function(declared, "workflow")
+        return Workflow(declared, declared.__name__ if name is None else name)
 
     return declare if function is None else declare(function)

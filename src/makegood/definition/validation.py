@@ -1,0 +1,66 @@
+"""Checks of what users write in declarations: names, functions, options. Each says what, where and what to do."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from makegood.definition.retry import Retry, seconds
+from makegood.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+
+def checked_function(thing: Any, kind: str) -> Callable[..., Any]:
+    """The thing, if it is a function that can be called and answers once."""
+    if not inspect.isroutine(thing):
+        hint = " The name is given as name=…." if isinstance(thing, str) else ""
+        raise DefinitionError(f"{kind}: {thing!r} is no function. Decorate a `def` or `async def`.{hint}")
+    if inspect.isgeneratorfunction(thing) or inspect.isasyncgenfunction(thing):
+        raise DefinitionError(
+            f"{kind}: {thing.__name__} is a generator, and nobody would iterate it. Return a list instead of yielding."
+        )
+    return thing  # type: ignore[no-any-return] # isroutine says so
+
+
+def checked_name(name: str) -> str:
+    """The name, if it can stand in journals, idempotency keys and headers."""
+    plain = name.replace("-", "_").replace(".", "_") if isinstance(name, str) else ""
+    if not plain.isidentifier() or len(name) > 100:
+        raise DefinitionError(
+            f"{name!r} is no usable name: letters, digits, '_', '-' and '.', at most 100, no digit first."
+        )
+    return name
+
+
+def checked_retry(retry: Retry | None) -> Retry | None:
+    if retry is not None and not isinstance(retry, Retry):
+        raise DefinitionError(
+            f"retry={retry!r} is no retry policy: use mg.Retry(delays=[0, 1, 5]), mg.Retry(max_attempts=5), "
+            "or None for a single attempt."
+        )
+    return retry
+
+
+def checked_exceptions(types: tuple[type[BaseException], ...], option: str) -> tuple[type[BaseException], ...]:
+    if not isinstance(types, tuple) or not all(
+        isinstance(one, type) and issubclass(one, BaseException) for one in types
+    ):
+        raise DefinitionError(f"{option}={types!r}: give a tuple of exception classes, such as {option}=(ValueError,).")
+    return types
+
+
+def checked_choice(value: str, choices: tuple[str, ...], option: str) -> None:
+    if value not in choices:
+        raise DefinitionError(f"{option}={value!r}: it is one of {', '.join(map(repr, choices))}.")
+
+
+def timeout_seconds(timeout: float | timedelta | None) -> float | None:
+    if timeout is None:
+        return None
+    value = seconds(timeout, "timeout")
+    if value == 0:
+        raise DefinitionError("timeout=0 leaves no time at all: give seconds above 0, or None for no limit.")
+    return value
