@@ -88,19 +88,18 @@ class LocalBackend:
     async def start(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> None:
         if self.registry.add(workflow) and self.worker is not None:
             self.worker.recovery.look()
-        if self.worker is None:
+        worker = self.worker
+        if worker is None:
             created = await self._submit(workflow, run_id, arguments)
-        elif run_id in self.worker.runs or run_id in self.worker.starting:
-            await self._durable(self.worker.starting.get(run_id))
+        elif run_id in worker.runs:
+            created = False
+        elif run_id in worker.starting:
+            await worker.started(worker.starting[run_id])
             created = False
         else:
-            created = await self._durable(self.worker.begin(workflow, run_id, arguments))
+            created = await worker.started(worker.begin(workflow, run_id, arguments))
         if not created:
             await self._check_same(workflow, run_id, arguments)
-
-    async def _durable(self, run: LiveRun | None) -> bool:
-        """Wait until the run is durable; False if its id was taken. A caller who gives up takes nobody else along."""
-        return run is None or run.durable is None or await asyncio.shield(run.durable)
 
     async def _check_same(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> None:
         first = (await self.entries(run_id))[0].events[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from asyncio import _get_running_loop, _set_running_loop
 from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -65,6 +66,9 @@ class Call:
         return self.when_
 
 
+NOTHING = Call(lambda: None, (), None)
+
+
 class CoroutineProgram(asyncio.AbstractEventLoop):
     """One run of a workflow function. Implements ``engine.program.Program`` and ``definition.scope.Scope``."""
 
@@ -86,6 +90,7 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
         self._main: MainTask | None = None
         self._context = Context()
         self._context.run(current_scope.set, self)
+        self._wake_main = NOTHING
         self._closed = False
 
     # ---- the program protocol ------------------------------------------------------------------------------------
@@ -96,7 +101,8 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
 
     def start(self, arguments: msgspec.Raw) -> None:
         self._main = MainTask(self.workflow.signature.call(arguments), self, self._context)
-        self._ready.append(Call(self._main.wake, (), None))
+        self._wake_main = Call(self._main.wake, (), None)
+        self._ready.append(self._wake_main)
         self._drive()
 
     def resolve(self, step: int, result: msgspec.Raw | None) -> None:
@@ -147,7 +153,7 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
                 task._log_destroy_pending = False  # type: ignore[attr-defined] # the public way to say so does not exist
                 self._discard(task.get_coro())
         # The program, its context and its tasks refer to each other: let go, so that no collector is needed.
-        self._main, self._context = None, NO_CONTEXT
+        self._main, self._wake_main, self._context = None, NOTHING, NO_CONTEXT
         self._ready.clear()
         self._calls.clear()
         self._timers.clear()
@@ -156,15 +162,14 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
 
     def _settled(self, call: StepCall) -> None:
         """A step's call is done: wake the workflow if that is what it waits for (tasks are woken by their callbacks)."""
-        main = self._main
-        if main is not None and main.waiting_for is call:
-            self._ready.append(Call(main.wake, (), None))
+        if self._main is not None and self._main.waiting_for is call:
+            self._ready.append(self._wake_main)
 
     def _drive(self) -> None:
         """Run until everything waits again, and see whether the workflow is over."""
         self._pump()
         main = self._main
-        if main is not None and not self.finished and main.done():
+        if main is not None and main.done() and not self.finished:
             error = asyncio.CancelledError() if main.cancelled() else main.exception()
             if error is None:
                 self.value = main.result()
@@ -180,8 +185,8 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
 
     def _pump(self) -> None:
         ready, own_context = self._ready, self._context
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(self)
+        outer = _get_running_loop()
+        _set_running_loop(self)
         turns = 0
         try:
             while ready:
@@ -199,16 +204,16 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
                         ready.clear()
                         self.fail(NotDurable(SPINS.format(self.workflow.name, SPIN_LIMIT_CALLBACKS)))
         finally:
-            asyncio._set_running_loop(outer)
+            _set_running_loop(outer)
 
     def _discard(self, coroutine: Any) -> None:
         """Close a coroutine that is not to run again; else the collector does, inside whatever run is driven then."""
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(self)
+        outer = _get_running_loop()
+        _set_running_loop(self)
         try:
             self._context.run(_close, coroutine)
         finally:
-            asyncio._set_running_loop(outer)
+            _set_running_loop(outer)
 
     def _finish(self, error: BaseException | None) -> None:
         """The workflow is over: end what it left behind. Steps are waited for after a return, cancelled after an error."""

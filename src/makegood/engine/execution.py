@@ -14,7 +14,7 @@ from makegood.definition.payload import NULL
 from makegood.engine import journal
 from makegood.engine.determinism import mismatch
 from makegood.engine.operator import facts_for
-from makegood.engine.run import EXHAUSTED, OPEN, PROBING, UNDO_EXHAUSTED, UNDOING, RunState
+from makegood.engine.run import FOLDS, EXHAUSTED, OPEN, PROBING, UNDO_EXHAUSTED, UNDOING, RunState
 from makegood.engine.saga import ending_of_rollback, undo_plan
 from makegood.errors import NotDurable, PayloadError, StepFailed
 from makegood.failure import Failure, leaves
@@ -220,23 +220,23 @@ class Execution:
     def _record(self, fact: journal.AnyEvent, at: float) -> None:
         if self._opened_at is None:
             self._open(at)
-        self.state.apply(fact)
+        FOLDS[type(fact)](self.state, fact)
         self._events.append(fact)
         self._react(fact)
 
     def _decide(self, decision: journal.Decision) -> None:
-        self.state.apply(decision)
+        FOLDS[type(decision)](self.state, decision)
         if self._expected is None:
             self._events.append(decision)
         else:
             self._expected.append(decision)
 
     def _react(self, fact: journal.AnyEvent) -> None:
+        """Let the program take note of a fact, and record what it decides."""
         program = self.program
-        reaction = REACTIONS.get(type(fact))
-        if reaction is not None:
+        if type(fact) in REACTIONS:
             program.clock = self.state.clock
-            reaction(self, fact)
+            REACTIONS[type(fact)](self, fact)
             if program.idle:
                 program.fail(NotDurable(STUCK.format(self.workflow.name)))
             if program.decisions:

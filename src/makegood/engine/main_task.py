@@ -92,7 +92,11 @@ class MainTask(asyncio.Future[Any]):
         except BaseException as raised:  # noqa: BLE001 - a task keeps whatever its coroutine raised
             self.set_exception(raised)
         else:
-            self._wait_for(awaited)
+            if type(awaited) is StepCall and not self._must_cancel:
+                awaited._asyncio_future_blocking = False
+                self.waiting_for = awaited
+            else:
+                self._wait_for(awaited)
         finally:
             _leave_task(self._loop_, self)
 

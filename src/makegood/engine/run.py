@@ -203,7 +203,7 @@ class RunState(msgspec.Struct, gc=False):
         if self.status_ is not None or bool(self.id) is (type(event) is journal.RunStarted):
             raise self.misplaced(event)
         try:
-            APPLY[type(event)](self, event)
+            FOLDS[type(event)](self, event)
         except KeyError:
             raise self.misplaced(event) from None
 
@@ -346,7 +346,7 @@ def _ended(run: RunState, event: journal.Ending) -> None:
         run.result = event.result
 
 
-APPLY: dict[type[journal.Event], Callable[[RunState, journal.Event], None]] = {  # type: ignore[assignment]
+FOLDS: dict[type[journal.Event], Callable[[RunState, journal.Event], None]] = {  # type: ignore[assignment]
     journal.RunStarted: _run_started,
     journal.StepScheduled: _step_scheduled,
     journal.StepCompleted: _step_completed,

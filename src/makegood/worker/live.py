@@ -23,7 +23,6 @@ class LiveRun:
 
     __slots__ = (
         "answers",
-        "durable",
         "entry",
         "entry_number",
         "execution",
@@ -33,6 +32,7 @@ class LiveRun:
         "key",
         "last_status",
         "queued",
+        "starters",
         "timers",
         "waiters",
         "waits",
@@ -51,7 +51,7 @@ class LiveRun:
         self.jobs: dict[int, Job] = {}
         self.waits: dict[int, Alarm] = {}  # steps that wait for their next attempt
         self.timers: dict[int, Alarm] = {}
-        self.durable: asyncio.Future[bool] | None = None  # True once it is started; False if its id is taken
+        self.starters: list[asyncio.Future[bool]] | None = []  # each resolves with False if the id is taken; None: durable
         self.waiters: list[asyncio.Future[RunState]] = []  # each resolves with the final state
 
     @property

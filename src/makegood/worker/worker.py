@@ -94,10 +94,10 @@ class Worker:
     # ---- runs ----------------------------------------------------------------------------------------------------
 
     def begin(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> LiveRun:
-        """Create a run; it exists once ``durable`` says so."""
+        """Create a run; it exists once ``started`` says so."""
         self.check()
         run = LiveRun(run_id, Execution(workflow, CoroutineProgram(workflow)))
-        run.durable = self.loop.create_future()
+        run.starters = []
         self.starting[run_id] = run
         self.tell(run, run.execution.start, run_id, arguments)
         return run
@@ -145,14 +145,23 @@ class Worker:
 
     def drop(self, run: LiveRun, error: BaseException) -> None:
         """Forget a run that is to go on elsewhere or later."""
-        (self.runs if run.durable is None else self.starting).pop(run.id, None)
+        (self.runs if run.starters is None else self.starting).pop(run.id, None)
         for alarm in (*run.timers.values(), *run.waits.values()):
             alarm.cancel()
         run.execution.program.close()
-        for future in (run.durable, *run.waiters):
-            if future is not None and not future.done():
+        for future in (*(run.starters or ()), *run.waiters):
+            if not future.done():
                 future.set_exception(error)
                 future.exception()  # whoever waits gets it; nobody has to
+
+    def started(self, run: LiveRun) -> asyncio.Future[bool]:
+        """Resolves once the run is durable: True; or False if its id was taken."""
+        starter: asyncio.Future[bool] = self.loop.create_future()
+        if run.starters is None:
+            starter.set_result(True)
+        else:
+            run.starters.append(starter)
+        return starter
 
     def ending_of(self, run: LiveRun) -> asyncio.Future[RunState]:
         """Resolves with the final state, once it is durable."""
@@ -163,12 +172,10 @@ class Worker:
     # ---- what the committer reports ------------------------------------------------------------------------------
 
     def _durable(self, run: LiveRun) -> None:
-        if run.durable is not None:
+        if run.starters is not None:
             self.starting.pop(run.id, None)
             self.runs[run.id] = run
-            if not run.durable.done():
-                run.durable.set_result(True)
-            run.durable = None
+            self._tell_starters(run, created=True)
         try:
             carry_out(self, run)
         except Exception as error:
@@ -178,8 +185,13 @@ class Worker:
     def _rejected(self, run: LiveRun) -> None:
         self.starting.pop(run.id, None)
         run.execution.program.close()
-        if run.durable is not None and not run.durable.done():
-            run.durable.set_result(False)
+        self._tell_starters(run, created=False)
+
+    def _tell_starters(self, run: LiveRun, *, created: bool) -> None:
+        starters, run.starters = run.starters, None
+        for starter in starters or ():
+            if not starter.done():
+                starter.set_result(created)
 
     async def _guard(self, serve: Callable[[], Awaitable[None]]) -> None:
         try:
