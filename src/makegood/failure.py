@@ -34,7 +34,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
             message = str(exception)
             if isinstance(exception, BaseExceptionGroup):
                 message += ": " + "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves(exception))
-        except Exception as unprintable:  # noqa: BLE001 - an exception may raise anything while printing itself
+        except BaseException as unprintable:  # noqa: BLE001 - an exception may raise anything while printing itself
             message = f"<unprintable: {type(unprintable).__name__}>"
         trace = ""
         if with_traceback and exception.__traceback__ is not None:

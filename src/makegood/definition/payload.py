@@ -37,7 +37,7 @@ class Payload:
         """
         try:
             data = _encode(value)
-        except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError, msgspec.MsgspecError) as error:
+        except Exception as error:  # a user's class may raise anything on the way
             raise PayloadError(f"{self.where}: {_shown(value)} cannot be stored as JSON: {error}. {HINT}") from error
         if len(data) > LIMIT_BYTES:
             raise PayloadError(
@@ -60,7 +60,7 @@ class Payload:
         """
         try:
             return self._decode(data)
-        except (msgspec.MsgspecError, RecursionError, ValueError, TypeError) as error:
+        except Exception as error:  # a user's class may raise anything on the way
             raise PayloadError(
                 f"{self.where}: the value does not fit the annotation {_type_text(self.annotation)}: {error}. {HINT}"
             ) from error
@@ -78,6 +78,8 @@ def _same(value: Any, back: Any) -> bool:
     try:
         if value == back:
             return type(value) is type(back) or not isinstance(value, (tuple, list, set, frozenset, bool))
+        if type(value) is tuple and type(back) is tuple:  # a function's arguments
+            return len(value) == len(back) and all(map(_same, value, back))
         # Classes without an __eq__ of their own compare by identity: then their JSON has to agree.
         return (
             type(value) is type(back)
@@ -91,14 +93,14 @@ def _same(value: Any, back: Any) -> bool:
 def _encode_hook(value: Any) -> Any:
     dump = getattr(value, "model_dump", None)
     if dump is not None and not isinstance(value, type):
-        return dump(mode="json")
+        return dump(mode="json", by_alias=True, round_trip=True)
     raise TypeError(f"objects of type {type(value).__qualname__} have no JSON form")
 
 
 def _decode_hook(annotation: type, stored: Any) -> Any:
-    validate = getattr(annotation, "model_validate", None)
+    validate = getattr(annotation, "model_validate_json", None)
     if validate is not None:
-        return validate(stored)
+        return validate(_encode(stored))
     raise TypeError(f"type {_type_text(annotation)} cannot be read from JSON")
 
 
