@@ -21,7 +21,7 @@ from makegood.definition.validation import (
 from makegood.errors import DefinitionError, OutsideWorkflow
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
     from datetime import timedelta
 
 P = ParamSpec("P")
@@ -110,20 +110,40 @@ class Step(Generic[P, R]):
             )
         return scope.call_step(self, args, kwargs)
 
-    def options(  # noqa: PLR0913 - these are the step options of the public API
+    @overload
+    def options(
+        self,
+        *,
+        name: str | None = ...,
+        retry: Retry | Literal["same"] | None = ...,
+        timeout: float | timedelta | Literal["same"] | None = ...,
+        critical: Literal[True] | None = ...,
+        on_exhausted: Literal["fail", "park"] | None = ...,
+    ) -> Step[P, R]: ...
+    @overload
+    def options(
+        self,
+        *,
+        name: str | None = ...,
+        retry: Retry | Literal["same"] | None = ...,
+        timeout: float | timedelta | Literal["same"] | None = ...,
+        critical: Literal[False],
+        on_exhausted: Literal["fail", "park"] | None = ...,
+    ) -> Step[P, R | None]: ...
+    def options(
         self,
         *,
         name: str | None = None,
-        retry: Retry | None | Literal["same"] = "same",
-        timeout: float | timedelta | None | Literal["same"] = "same",
+        retry: Retry | Literal["same"] | None = "same",
+        timeout: float | timedelta | Literal["same"] | None = "same",
         critical: bool | None = None,
         on_exhausted: Literal["fail", "park"] | None = None,
-    ) -> Step[P, R]:
+    ) -> Step[P, Any]:
         """The same step with other options, for one call: ``await charge.options(timeout=5)(order)``."""
         same = self.options_
         exhausted = same.on_exhausted if on_exhausted is None else on_exhausted
         checked_choice(exhausted, ("fail", "park"), "on_exhausted")
-        other: Step[P, R] = Step(
+        other: Step[P, Any] = Step(
             self.function,
             msgspec.structs.replace(
                 same,
@@ -177,9 +197,13 @@ class Step(Generic[P, R]):
 
         return declare if function is None else declare(function)
 
+    @overload
     def probe(
-        self, function: Callable[P, Awaitable[R | NotDone]] | Callable[P, R | NotDone]
-    ) -> Callable[P, Awaitable[R | NotDone]] | Callable[P, R | NotDone]:
+        self, function: Callable[P, Coroutine[Any, Any, R | NotDone]], /
+    ) -> Callable[P, Coroutine[Any, Any, R | NotDone]]: ...
+    @overload
+    def probe(self, function: Callable[P, R | NotDone], /) -> Callable[P, R | NotDone]: ...
+    def probe(self, function: Callable[..., Any], /) -> Callable[..., Any]:
         """Declare how to find out whether the step took effect: its result, or ``mg.NotDone()``.
 
         Takes the step's arguments. Asked after an attempt with an unknown outcome. The function is returned unchanged.
