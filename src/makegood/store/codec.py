@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from makegood.engine.journal import Entry
+from makegood.engine.journal import Entry, RunStarted
 from makegood.errors import JournalCorrupt
 from makegood.store.protocol import SealedEntry
 
@@ -27,7 +27,7 @@ def seal(entry: Entry, number: int, previous_hash: bytes) -> SealedEntry:
 
 
 def unseal(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:
-    """A run's entries, checked: no gap, every hash right, every event known.
+    """A run's entries, checked: its own, no gap, every hash right, every event known.
 
     Raises:
         JournalCorrupt: with the number of the first entry that is wrong.
@@ -39,7 +39,7 @@ def unseal(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:
             raise JournalCorrupt(
                 f"journal of run {run_id}: entry {expected} is missing (found {one.number})."
             )
-        if sha256(previous_hash + one.data).digest() != one.hash:
+        if not isinstance(one.data, bytes) or sha256(previous_hash + one.data).digest() != one.hash:
             raise JournalCorrupt(
                 f"journal of run {run_id}: entry {expected} was altered: it does not match its hash."
             )
@@ -52,4 +52,9 @@ def unseal(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:
             ) from error
     if not entries:
         raise JournalCorrupt(f"journal of run {run_id} is empty: its entries are missing.")
+    first = entries[0].events[0] if entries[0].events else None
+    if not isinstance(first, RunStarted) or first.id != run_id:
+        raise JournalCorrupt(
+            f"journal of run {run_id}: these are not its entries; they begin with {first!r:.200}."
+        )
     return entries

@@ -159,7 +159,10 @@ class Recovery:
         log.error("run %s cannot go on: %s", row.id, reason, exc_info=not isinstance(error, MakegoodError))
         if not isinstance(error, DeterminismError):
             return
-        state = folded(entries)
+        try:
+            state = folded(entries)
+        except JournalCorrupt:
+            return
         if 0 in state.parked:
             return
         entry = journal.Entry(max(worker.now(), state.clock), worker.epoch, [journal.RunParked(0, reason)])
