@@ -80,7 +80,7 @@ def _trace(store: str) -> Path:
 
 
 def _run_until(store: str, trace: Path, effects: int, arguments: list[str]) -> None:
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.crash", store, *arguments])  # noqa: S603 - ourselves
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.crash", store, *arguments])
     while sum(_keys(trace).values()) < effects:
         if process.poll() is not None:
             raise RuntimeError(f"the process to be killed ended by itself, with {process.returncode}")

@@ -77,8 +77,7 @@ async def limit(store: str, runs: int, in_flight: int) -> Measurement:
     """Run ``order``, then write the same rows in the same batches to a second, empty store with no engine above it."""
     recording = RecordingStore(store_at(store))
     ordered = Measurement("order", store, runs, in_flight, steps_per_run=3)
-    engine = mg.Engine(store)
-    engine._store = recording
+    engine = mg.Engine(recording)
     async with engine:
 
         async def one(number: int) -> None:

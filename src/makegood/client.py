@@ -58,7 +58,8 @@ class Engine:
     """Durable workflows on a store, inside your own event loop: ``async with mg.Engine("sqlite:///orders.db") as engine``.
 
     Args:
-        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``memory://`` (nothing survives: for experiments).
+        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``memory://`` (nothing survives: for experiments);
+            or a store of your own (``store.protocol.Store``).
         definitions: modules and workflows to run. ``start`` adds its own; runs of unknown workflows wait.
         work: False for a pure client, which never becomes the worker of the store.
         create: False if a database file that does not exist is an error.
@@ -69,7 +70,7 @@ class Engine:
 
     def __init__(
         self,
-        url: str,
+        url: str | Store,
         definitions: Iterable[ModuleType | Workflow[..., Any]] = (),
         *,
         work: bool = True,
@@ -79,7 +80,7 @@ class Engine:
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.url = url
-        self._store = store_at(url, create=create)
+        self._store = store_at(url, create=create) if isinstance(url, str) else url
         self._registry = Registry(definitions)
         self._work = work
         self._now = now

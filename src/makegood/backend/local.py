@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from makegood.engine.operator import Request
     from makegood.engine.run import RunState
     from makegood.store.protocol import RunRow, Store
-    from makegood.worker.live import LiveRun
 
 log = logging.getLogger("makegood")
 

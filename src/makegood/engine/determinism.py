@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 
 def mismatch(run: RunState, recorded: journal.AnyEvent, decided: journal.Decision | None) -> DeterminismError:
     """The error for a recorded event that does not meet what the code decides at the same place."""
-    if type(recorded) in journal.DECISIONS:
-        was = in_words(recorded)
-    else:
-        was = f"nothing more before {in_words(recorded)}"
+    was = in_words(recorded)
+    if type(recorded) not in journal.DECISIONS:
+        was = f"nothing more before {was}"
     now = in_words(decided) if decided is not None else "nothing here"
     if was == now:
         was, now = f"{was}, with a compensation", f"{now}, without a compensation"

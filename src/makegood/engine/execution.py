@@ -14,7 +14,7 @@ from makegood.definition.payload import NULL
 from makegood.engine import journal
 from makegood.engine.determinism import mismatch
 from makegood.engine.operator import facts_for
-from makegood.engine.run import FOLDS, EXHAUSTED, OPEN, PROBING, UNDO_EXHAUSTED, UNDOING, RunState
+from makegood.engine.run import EXHAUSTED, FOLDS, OPEN, PROBING, UNDO_EXHAUSTED, UNDOING, RunState
 from makegood.engine.saga import ending_of_rollback, undo_plan
 from makegood.errors import NotDurable, PayloadError, StepFailed
 from makegood.failure import Failure, leaves
@@ -82,7 +82,7 @@ class Execution:
     def compensation_completed(self, step: int, attempt: int, at: float) -> None:
         self._record(journal.CompensationCompleted(step, attempt), at)
 
-    def attempt_failed(  # noqa: PLR0913 - the facts of one failed attempt
+    def attempt_failed(
         self,
         step: int,
         attempt: int,
@@ -97,6 +97,7 @@ class Execution:
         """An attempt of a step, or of its compensation, ended without a result: decide what follows."""
         record = self.state.steps[step]
         at = self._open(at)
+        then: Literal["retry", "probe", "give up"]
         then, retry_at = self._after_failure(record, at, dice, fatal=fatal, lost=lost)
         if unknown and record.state is OPEN and self.program.steps[step].probe_function is not None:
             then, retry_at = "probe", 0.0
@@ -291,7 +292,7 @@ class Execution:
             return definition.undo
         return definition.options_
 
-    def _after_failure(  # noqa: PLR0913 - the facts of one failed attempt
+    def _after_failure(
         self, record: StepRecord, at: float, dice: float, *, fatal: bool, lost: bool, counted: bool = False
     ) -> tuple[Literal["retry", "give up"], float]:
         if record.cancelled and record.state in (OPEN, PROBING):

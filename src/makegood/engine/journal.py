@@ -22,13 +22,13 @@ class Event(msgspec.Struct, tag=True, tag_field="event", omit_defaults=True, fro
 # ---- facts -----------------------------------------------------------------------------------------------------------
 
 
-class RunStarted(Event):
+class RunStarted(Event, frozen=True):
     id: str
     workflow: str
     input: msgspec.Raw
 
 
-class StepCompleted(Event):
+class StepCompleted(Event, frozen=True):
     """The step took effect and this is its result; ``by`` names the operator who said so, if one did."""
 
     step: int
@@ -37,7 +37,7 @@ class StepCompleted(Event):
     by: str = ""
 
 
-class AttemptFailed(Event):
+class AttemptFailed(Event, frozen=True):
     """An attempt of a step (or of its compensation, if that is under way) ended without a result.
 
     ``unknown``: nobody knows whether it took effect. ``lost``: the process died; does not count against the retries.
@@ -52,7 +52,7 @@ class AttemptFailed(Event):
     retry_at: float = 0.0
 
 
-class ProbeAnswered(Event):
+class ProbeAnswered(Event, frozen=True):
     """The probe settled an unknown outcome, or could not."""
 
     step: int
@@ -63,43 +63,43 @@ class ProbeAnswered(Event):
     retry_at: float = 0.0
 
 
-class StepFailed(Event):
+class StepFailed(Event, frozen=True):
     """The step gave up; ``unknown`` if it may have taken effect all the same."""
 
     step: int
     unknown: bool = False
 
 
-class StepSkipped(Event):
+class StepSkipped(Event, frozen=True):
     """An operator let the run go on without the step: its call returns None."""
 
     step: int
 
 
-class TimerFired(Event):
+class TimerFired(Event, frozen=True):
     timer: int
 
 
-class CompensationCompleted(Event):
+class CompensationCompleted(Event, frozen=True):
     step: int
     attempt: int
     by: str = ""
 
 
-class CompensationSkipped(Event):
+class CompensationSkipped(Event, frozen=True):
     """An operator left the step's effect open: residue."""
 
     step: int
 
 
-class RunParked(Event):
+class RunParked(Event, frozen=True):
     """The run waits for an operator; ``step`` 0 means that the code no longer fits the journal."""
 
     step: int
     reason: str
 
 
-class OperatorActed(Event):
+class OperatorActed(Event, frozen=True):
     """Who did what, and why; the effect follows as events of its own."""
 
     action: Literal["retry", "skip", "resolve", "resume"]
@@ -108,7 +108,7 @@ class OperatorActed(Event):
     step: int = 0
 
 
-class CancelRequested(Event):
+class CancelRequested(Event, frozen=True):
     by: str
     why: str = ""
 
@@ -116,7 +116,7 @@ class CancelRequested(Event):
 # ---- decisions -------------------------------------------------------------------------------------------------------
 
 
-class StepScheduled(Event):
+class StepScheduled(Event, frozen=True):
     """The intent to run a step. ``undoable``: it has a compensation."""
 
     step: int
@@ -126,48 +126,48 @@ class StepScheduled(Event):
     critical: bool = True
 
 
-class StepCancelled(Event):
+class StepCancelled(Event, frozen=True):
     """The workflow no longer waits for the step; its attempt under way is stopped."""
 
     step: int
 
 
-class TimerStarted(Event):
+class TimerStarted(Event, frozen=True):
     timer: int
     due: float
 
 
-class TimerCancelled(Event):
+class TimerCancelled(Event, frozen=True):
     timer: int
 
 
-class RollbackStarted(Event):
+class RollbackStarted(Event, frozen=True):
     failure: Failure
     step: str = ""
     cancelled: bool = False
 
 
-class CompensationScheduled(Event):
+class CompensationScheduled(Event, frozen=True):
     step: int
 
 
-class RunCompleted(Event):
+class RunCompleted(Event, frozen=True):
     result: msgspec.Raw
 
 
-class RunFailed(Event):
+class RunFailed(Event, frozen=True):
     """Failed, and nothing was left done."""
 
 
-class RunCompensated(Event):
+class RunCompensated(Event, frozen=True):
     """Failed, and everything done was undone."""
 
 
-class RunCancelled(Event):
+class RunCancelled(Event, frozen=True):
     """Cancelled, and everything done was undone."""
 
 
-class RunTerminated(Event):
+class RunTerminated(Event, frozen=True):
     """Ended by an operator, leaving these steps' effects open."""
 
     residue: list[str]

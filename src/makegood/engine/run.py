@@ -24,7 +24,7 @@ A run:
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -346,7 +346,7 @@ def _ended(run: RunState, event: journal.Ending) -> None:
         run.result = event.result
 
 
-FOLDS: dict[type[journal.Event], Callable[[RunState, journal.Event], None]] = {  # type: ignore[assignment]
+FOLDS: dict[type[journal.Event], Callable[[RunState, Any], None]] = {
     journal.RunStarted: _run_started,
     journal.StepScheduled: _step_scheduled,
     journal.StepCompleted: _step_completed,

@@ -116,13 +116,13 @@ def _arm(worker: Worker, run: LiveRun, timer: int, due: float) -> None:
     run.timers[timer] = Alarm(worker.loop, worker.now, due, fire)
 
 
-def _on_timer_cancelled(worker: Worker, run: LiveRun, event: journal.TimerCancelled) -> None:  # noqa: ARG001 - a handler's shape
+def _on_timer_cancelled(worker: Worker, run: LiveRun, event: journal.TimerCancelled) -> None:
     alarm = run.timers.pop(event.timer, None)
     if alarm is not None:
         alarm.cancel()
 
 
-def _on_ended(worker: Worker, run: LiveRun, event: journal.Ending) -> None:  # noqa: ARG001 - a handler's shape
+def _on_ended(worker: Worker, run: LiveRun, event: journal.Ending) -> None:
     worker.finish(run)
 
 

@@ -196,7 +196,7 @@ class Worker:
     async def _guard(self, serve: Callable[[], Awaitable[None]]) -> None:
         try:
             await serve()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the worker must stop, and everybody who waits must know
             log.critical("makegood stops: %s", error)
             self.error = self.error or error
             for task in self._serving:
