@@ -12,7 +12,7 @@ import makegood as mg
 from makegood.store import sqlite_writer
 from makegood.store.protocol import RunRow, Write
 from makegood.store.sqlite import SqliteStore
-from makegood.worker import committer
+from makegood.worker import committer, worker
 from tests.contract.scripts import Script
 from tests.store.disk import Disk, faulty_disk
 from tests.until import until
@@ -97,7 +97,10 @@ async def test_runs_wait_while_the_disk_is_full_and_go_on_by_themselves(
         assert len(await engine.list(status="COMPLETED")) == 20
 
 
-async def test_an_engine_on_a_full_disk_can_be_closed(path: str, disk: Disk) -> None:
+async def test_an_engine_on_a_full_disk_can_be_closed(
+    path: str, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "FLUSH_SECONDS", 0.05)
     engine = mg.Engine(f"sqlite:///{path}", grace_seconds=0.05)
     async with engine:
         disk.full = True
