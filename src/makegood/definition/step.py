@@ -82,6 +82,7 @@ class Step(Generic[P, R]):
         self.function = function
         self.is_async = inspect.iscoroutinefunction(function)
         self.options_ = options
+        self.first_wait_seconds = options.wait_seconds(1, 0.5) or 0.0
         self.signature = Signature(function, "step")
         self._origin: Step[Any, Any] = self  # options() makes variants; their safeguards are the origin's
         self._undo: Compensation | None = None

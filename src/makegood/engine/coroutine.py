@@ -253,8 +253,9 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
         arguments = step.signature.encode_arguments(args, kwargs)
         number = len(self.steps) + 1
         options = step.options_
+        due = self.clock + step.first_wait_seconds if step.first_wait_seconds else 0.0
         self.decisions.append(
-            StepScheduled(number, options.name, arguments, step.undo is not None, options.critical)
+            StepScheduled(number, options.name, arguments, step.undo is not None, options.critical, due)
         )
         self.steps[number] = step
         call = self._calls[number] = StepCall(loop=self)

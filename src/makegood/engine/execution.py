@@ -194,20 +194,22 @@ class Execution:
             step = self.state.steps[
                 recorded.step
             ]  # what was recorded holds, whatever the code would say today
-            step.arguments, step.undoable, step.critical = (
+            step.arguments, step.undoable, step.critical, step.retry_at = (
                 recorded.arguments,
                 recorded.undoable,
                 recorded.critical,
+                recorded.due,
             )
         elif isinstance(recorded, journal.TimerStarted):
             if recorded.timer in self.state.timers:
                 self.state.timers[recorded.timer] = recorded.due
         elif isinstance(recorded, journal.RollbackStarted):
             self.state.failure, self.state.failed_step = recorded.failure, recorded.step
-        elif (
-            isinstance(recorded, (journal.StepCancelled, journal.TimerCancelled, journal.CompensationScheduled))
-            and recorded != decided
-        ):
+        elif isinstance(recorded, journal.CompensationScheduled):
+            if not isinstance(decided, journal.CompensationScheduled) or recorded.step != decided.step:
+                raise mismatch(self.state, recorded, decided)
+            self.state.steps[recorded.step].retry_at = recorded.due
+        elif isinstance(recorded, (journal.StepCancelled, journal.TimerCancelled)) and recorded != decided:
             raise mismatch(self.state, recorded, decided)
 
     # ---- recording and reacting ----------------------------------------------------------------------------------
@@ -258,11 +260,16 @@ class Execution:
             return
         if self._undo_plan:
             self._undoing = self._undo_plan.pop()
-            self._decide(journal.CompensationScheduled(self._undoing.number))
+            self._decide(self._scheduled_undo(self._undoing.number))
         elif state.rolling_back:
             self._decide(ending_of_rollback(state, cancelled=state.cancelled))
         else:
             self._decide(journal.RunCompleted(self._result))
+
+    def _scheduled_undo(self, step: int) -> journal.CompensationScheduled:
+        undo = self.program.steps[step].undo
+        wait = undo.wait_seconds(1, 0.5) if undo is not None else None
+        return journal.CompensationScheduled(step, self.state.clock + wait if wait else 0.0)
 
     def _begin_ending(self) -> None:
         error = self.program.error

@@ -117,13 +117,14 @@ class CancelRequested(Event, frozen=True):
 
 
 class StepScheduled(Event, frozen=True):
-    """The intent to run a step. ``undoable``: it has a compensation."""
+    """The intent to run a step. ``undoable``: it has a compensation; ``due``: not before this time (0: at once)."""
 
     step: int
     name: str
     arguments: msgspec.Raw
     undoable: bool = False
     critical: bool = True
+    due: float = 0.0
 
 
 class StepCancelled(Event, frozen=True):
@@ -148,7 +149,10 @@ class RollbackStarted(Event, frozen=True):
 
 
 class CompensationScheduled(Event, frozen=True):
+    """The intent to undo a step; ``due``: not before this time (0: at once)."""
+
     step: int
+    due: float = 0.0
 
 
 class RunCompleted(Event, frozen=True):

@@ -228,7 +228,9 @@ def _run_started(run: RunState, event: journal.RunStarted) -> None:
 def _step_scheduled(run: RunState, event: journal.StepScheduled) -> None:
     if event.step != len(run.steps) + 1:
         raise JournalCorrupt(f"run {run.id}: step {event.step} is scheduled out of order.")
-    run.steps[event.step] = StepRecord(event.step, event.name, event.arguments, event.undoable, event.critical)
+    step = StepRecord(event.step, event.name, event.arguments, event.undoable, event.critical)
+    step.retry_at = event.due
+    run.steps[event.step] = step
     run.in_flight += 1
 
 
@@ -291,7 +293,7 @@ def _timer_cancelled(run: RunState, event: journal.TimerCancelled) -> None:
 
 def _compensation_scheduled(run: RunState, event: journal.CompensationScheduled) -> None:
     step = run.move(event.step, "undo")
-    step.attempts, step.failures, step.retry_at, step.lost = 0, 0, 0.0, False
+    step.attempts, step.failures, step.retry_at, step.lost = 0, 0, event.due, False
 
 
 def _compensation_completed(run: RunState, event: journal.CompensationCompleted) -> None:

@@ -53,7 +53,15 @@ def submit(worker: Worker, run: LiveRun, record: StepRecord, kind: Literal["do",
 def _on_scheduled(worker: Worker, run: LiveRun, event: journal.StepScheduled) -> None:
     record = run.state.steps[event.step]
     if not record.cancelled:
-        submit(worker, run, record, "do")
+        _begin(worker, run, record, "do")
+
+
+def _begin(worker: Worker, run: LiveRun, record: StepRecord, kind: Literal["do", "undo"]) -> None:
+    """The first attempt, when it is due (a recovered run may be waiting for it already)."""
+    if not record.retry_at:
+        submit(worker, run, record, kind)
+    elif record.number not in run.waits:
+        _wait_for_attempt(worker, run, record)
 
 
 def _on_attempt_failed(
@@ -80,7 +88,7 @@ def _wait_for_attempt(worker: Worker, run: LiveRun, record: StepRecord) -> None:
 
 
 def _on_compensation_scheduled(worker: Worker, run: LiveRun, event: journal.CompensationScheduled) -> None:
-    submit(worker, run, run.state.steps[event.step], "undo")
+    _begin(worker, run, run.state.steps[event.step], "undo")
 
 
 def _on_operator_acted(worker: Worker, run: LiveRun, event: journal.OperatorActed) -> None:
