@@ -22,4 +22,6 @@ def start() -> Iterator[Callable[..., Run]]:
 
     yield begin
     for run in runs:
+        run.execution.program.close()
+    for run in runs:
         run.check_replay()

@@ -127,6 +127,7 @@ class Run:
 
     def crash(self) -> list[str]:
         """The worker dies with nothing in flight written, and another one recovers the run."""
+        self.execution.program.close()  # or its coroutines would outlive the crash
         self.execution = replayed(self.workflow, self.entries)
         at = self.now
         return self.tell(lambda execution: execution.recover(at, 0.5))
@@ -171,10 +172,12 @@ class Run:
             assert not execution.has_events, f"{where}: {sealed(execution).events}"
             assert snapshot(execution.state) == self._snapshots[length - 1], where
             assert folded_snapshot(self.entries[:length]) == self._snapshots[length - 1], f"{where}, without code"
-            for fact, entry in zip(self._facts[length:], self.entries[length:], strict=True):
-                fact(execution)
-                assert sealed(execution) == entry, where
-            execution.program.close()
+            try:
+                for fact, entry in zip(self._facts[length:], self.entries[length:], strict=True):
+                    fact(execution)
+                    assert sealed(execution) == entry, where
+            finally:
+                execution.program.close()
         self.execution.program.close()
 
 
@@ -184,7 +187,11 @@ def fresh_execution(workflow: mg.Workflow[..., Any]) -> Execution:
 
 def replayed(workflow: mg.Workflow[..., Any], entries: list[journal.Entry]) -> Execution:
     execution = fresh_execution(workflow)
-    execution.replay(entries)
+    try:
+        execution.replay(entries)
+    except Exception:
+        execution.program.close()
+        raise
     return execution
 
 

@@ -192,16 +192,22 @@ def check_honest(run: Run) -> None:
     assert (state.status is Status.CANCELLED) <= state.cancel_requested
 
 
+def live(run: Run, fate: Fate) -> None:
+    for _ in range(200):
+        if run.state.status_ is not None:
+            return
+        fate.happen()
+    raise AssertionError(f"the run does not end: {run.story}")
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(program=programs, data=st.data())
 def test_whatever_happens_the_ending_is_honest_and_every_prefix_replays(program, data):
     run = Run(workflow_of(program))
-    fate = Fate(run, data)
-    for _ in range(200):
-        if run.state.status_ is not None:
-            break
-        fate.happen()
-    assert run.state.status_ is not None, run.story
+    try:
+        live(run, Fate(run, data))
+    finally:
+        run.execution.program.close()
     check_honest(run)
     assert run.state.started_at == START
     assert snapshot(run.state) == folded_snapshot(run.entries), "the journal alone tells the same"

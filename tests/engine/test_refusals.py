@@ -101,6 +101,18 @@ def test_a_future_that_nothing_durable_will_resolve_is_explained(start):
     assert "workflow stuck waits for something that nothing durable will ever answer" in run.state.failure.message
 
 
+def test_a_workflow_that_gets_stuck_as_it_cancels_a_timer_is_explained(start):
+    @mg.workflow
+    async def stuck() -> None:
+        async with asyncio.timeout(5):
+            await charge()
+        await asyncio.get_running_loop().create_future()
+
+    run = start(stuck)
+    assert run.complete("charge", "c") == ["charge done", "timer 1 cancelled", "rollback", "undo charge"]
+    run.undo("charge")
+
+
 def test_branches_that_wait_for_each_other_are_explained(start):
     @mg.workflow
     async def deadlock() -> None:

@@ -358,3 +358,24 @@ def test_the_same_step_called_twice_is_two_steps(start):
     run.tell(lambda execution: execution.compensation_completed(1, 1, run.now))
     assert run.state.undone == ["charge", "charge"]
     assert run.status is Status.COMPENSATED
+
+
+def test_the_wait_before_the_first_attempt_of_a_compensation_is_recorded_with_its_intent(start):
+    @mg.step
+    async def lend(item: str = "") -> str: ...
+
+    @lend.compensation(retry=mg.Retry(delays=[60, 1]))
+    async def fetch(loan: str | None, item: str = "") -> None: ...
+
+    @mg.workflow
+    async def lending() -> None:
+        await lend()
+        raise ValueError
+
+    run = start(lending)
+    assert run.complete("lend", "l") == ["lend done", "rollback", "undo lend"]
+    assert run.wait_seconds("lend") == 60
+    assert run.crash() == []
+    run.fail("lend")
+    assert run.wait_seconds("lend") == 1
+    run.undo("lend")

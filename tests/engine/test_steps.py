@@ -119,6 +119,10 @@ def test_the_wait_before_the_first_attempt_is_recorded_with_its_intent(start):
 
     run = start(patient)
     assert run.wait_seconds("slow_start") == 7
+    assert run.crash() == [], "it waits still"
+    run.now += 7
+    run.fail("slow_start")
+    assert run.wait_seconds("slow_start") == 1
 
 
 def test_forever_never_gives_up_and_its_waits_stay_within_the_jitter(start):
