@@ -48,7 +48,11 @@ format: $(STAMP)
 
 test: check
 	@$(BIN)/python -m pytest $(ARGS)
-	@set -e; for example in $(EXAMPLES); do \
+	@set -e; if [ -n "$(SERVICE_KIT)" ]; then \
+		echo "tests of $(SERVICE_KIT)"; \
+		(cd $(SERVICE_KIT) && PYTHONPATH=.. $(BIN)/python -m pytest --rootdir=. --override-ini=pythonpath= tests); \
+	fi; \
+	for example in $(EXAMPLES); do \
 		echo "tests of $$example"; \
 		(cd $$example && PYTHONPATH=..:. $(BIN)/python -m pytest --rootdir=. --override-ini=pythonpath= tests); \
 	done

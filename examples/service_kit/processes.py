@@ -26,6 +26,7 @@ class ServiceProcess:
         self._build = build
         self._port = 0
         self._process: subprocess.Popen[str] | None = None
+        self._client: httpx.Client | None = None  # kept, as making one takes longer than many a request
 
     @property
     def url(self) -> str:
@@ -59,6 +60,9 @@ class ServiceProcess:
         with self._process as process:  # closes the pipes, waits for the end
             process.kill()
         self._process = None
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     def restart(self) -> None:
         self.kill()
@@ -68,7 +72,9 @@ class ServiceProcess:
     def set_faults(self, *faults: AnyFault, seed: int = 0) -> None:
         """Replace all its faults: none given, none left."""
         plan = msgspec.json.encode(FaultPlan(list(faults), seed))
-        httpx.put(f"{self.url}/faults", content=plan).raise_for_status()
+        if self._client is None:
+            self._client = httpx.Client()
+        self._client.put(f"{self.url}/faults", content=plan).raise_for_status()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -41,6 +41,7 @@ FAILED = error(500, "internal_error", "The service failed before it did anything
 NO_KEY = error(400, "key_missing", "Name the request with an Idempotency-Key header.")
 NO_LOOKUP_KEY = error(400, "key_missing", "Name the request to look up: ?key=…")
 IN_PROGRESS = error(409, "in_progress", "A request with this key is still at work. Ask again.")
+HALF_A_REQUEST = error(400, "incomplete_request", "The connection ended before the request did.")
 KEY_REUSED = error(422, "key_reused", "This key was used for another request before.")
 ALREADY_UNDONE = error(409, "already_undone", "This request was undone before it arrived.")
 UNKNOWN_KEY = error(404, "not_found", "No request with this key had an effect.")
@@ -116,6 +117,8 @@ class Service:
             request = msgspec.json.decode(await http.body(), type=operation.request_type)
         except msgspec.DecodeError as problem:
             return respond(error(400, "invalid_request", str(problem)))
+        except ClientDisconnect:
+            return respond(HALF_A_REQUEST)
         return await self._deliver(operation, key, request)
 
     async def _deliver(self, operation: Operation, key: str, request: OrderRequest) -> Response:
@@ -182,7 +185,8 @@ class Hangup(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, _: Send) -> None:
         scope["state"]["hang_up"]()
-        await receive()  # the disconnect: returning before it would be reported as a missing response
+        while (await receive())["type"] != "http.disconnect":
+            pass  # returning before it would be reported as a missing response
 
 
 def respond(answer: Answer) -> Response:

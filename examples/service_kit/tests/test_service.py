@@ -6,8 +6,10 @@ import httpx
 import pytest
 from service_kit.ledger import Ledger, read_effects
 from service_kit.tests.marks import build
+from starlette.types import Message
 
 MARK = {"order_id": "order-1", "count": 2}
+KEY_HEADER = (b"idempotency-key", b"key-1")
 UNDO = {"order_id": "order-1", "original": "key-1"}
 
 
@@ -193,3 +195,21 @@ def test_only_the_orders_own_mark_can_be_undone(
 
     assert (wrong.status_code, wrong.json()["error"]) == (422, "wrong_original")
     assert kinds(ledger) == [("mark", 2), ("unmark", 0)]
+
+
+def test_a_client_that_dies_before_its_request_is_complete_is_no_incident(ledger: Ledger) -> None:
+    messages: list[Message] = [
+        {"type": "http.request", "body": b'{"order_id": ', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    scope = {"type": "http", "method": "POST", "path": "/marks", "query_string": b"", "headers": [KEY_HEADER]}
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(_: Message) -> None:
+        pass
+
+    asyncio.run(build(ledger)(scope, receive, send))
+
+    assert kinds(ledger) == []
