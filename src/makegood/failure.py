@@ -6,11 +6,15 @@ Used by the journal (``engine``) and by the errors that carry a recorded cause (
 from __future__ import annotations
 
 import traceback
+from typing import TypeAlias
 
 import msgspec
 
 MESSAGE_LIMIT_CHARACTERS = 2_000
 TRACEBACK_LIMIT_CHARACTERS = 8_000
+
+
+ExceptionType: TypeAlias = type[BaseException]
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -24,7 +28,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
         name = self.type.rpartition(".")[2]
         return f"{name}: {self.message}" if self.message else name
 
-    def is_a(self, exception_type: type[BaseException]) -> bool:
+    def is_a(self, exception_type: ExceptionType) -> bool:
+        """Whether it was this type (compared by name; subclasses do not count)."""
         return self.type == type_name(exception_type)
 
     @classmethod
@@ -53,7 +58,8 @@ def leaves(exception: BaseException) -> list[BaseException]:
     return [leaf for inner in exception.exceptions for leaf in leaves(inner)]
 
 
-def type_name(exception_type: type[BaseException]) -> str:
+def type_name(exception_type: ExceptionType) -> str:
+    """``module.QualifiedName``; without the module for built-in exceptions."""
     module = exception_type.__module__
     return exception_type.__qualname__ if module == "builtins" else f"{module}.{exception_type.__qualname__}"
 

@@ -83,7 +83,7 @@ def _same(value: Any, back: Any) -> bool:
         # Classes without an __eq__ of their own compare by identity: then their JSON has to agree.
         return (
             type(value) is type(back)
-            and type(value).__eq__ is object.__eq__
+            and type(value).__eq__ is object.__eq__  # type: ignore[comparison-overlap] # inherited, it is the same
             and _encode(value) == _encode(back)
         )
     except Exception:  # noqa: BLE001 - a user's __eq__ may raise anything; then nothing says that the two are the same

@@ -95,12 +95,12 @@ class Step(Generic[P, R]):
     @property
     def undo(self) -> Compensation | None:
         """The compensation, once it is declared."""
-        return self._origin._undo
+        return self._origin._undo  # noqa: SLF001 - the same class
 
     @property
     def probe_function(self) -> Callable[..., Any] | None:
         """The probe, once it is declared."""
-        return self._origin._probe
+        return self._origin._probe  # noqa: SLF001 - the same class
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         scope = current_scope.get()
@@ -165,7 +165,7 @@ class Step(Generic[P, R]):
     ) -> Callable[Concatenate[R | None, P], U]: ...
     @overload
     def compensation(
-        self, *, retry: Retry | None = ..., timeout: float | timedelta | None = ...
+        self, /, *, retry: Retry | None = ..., timeout: float | timedelta | None = ...
     ) -> Callable[[Callable[Concatenate[R | None, P], U]], Callable[Concatenate[R | None, P], U]]: ...
     def compensation(
         self,
@@ -193,7 +193,8 @@ class Step(Generic[P, R]):
                     "and is None when nobody knows it. Annotate it as `… | None` and handle None."
                 )
             is_async = inspect.iscoroutinefunction(undo)
-            self._origin._undo = Compensation(undo, is_async, checked_retry(retry), timeout_seconds(timeout))
+            declared = Compensation(undo, is_async, checked_retry(retry), timeout_seconds(timeout))
+            self._origin._undo = declared  # noqa: SLF001 - the same class
             return undo
 
         return declare if function is None else declare(function)
@@ -215,7 +216,7 @@ class Step(Generic[P, R]):
             )
         checked_function(function, f"probe of step {self.options_.name}")
         self._check_parameters("probe", function, skipping=0)
-        self._origin._probe = function
+        self._origin._probe = function  # noqa: SLF001 - the same class
         return function
 
     def manner(self, kind: Literal["do", "undo", "probe"]) -> tuple[bool, float | None]:
@@ -253,7 +254,8 @@ class Step(Generic[P, R]):
             first = "the result first, then " if skipping else ""
             expected = ", ".join(p.name for p in own) or "nothing"
             raise DefinitionError(
-                f"{kind} {function.__name__} of step {self.options_.name} must take {first}the step's own parameters: {expected}."
+                f"{kind} {function.__name__} of step {self.options_.name} must take {first}the step's own parameters: "
+                f"{expected}."
             )
 
 
@@ -283,7 +285,7 @@ def step(
     fatal: tuple[type[BaseException], ...] = ...,
     unknown: tuple[type[BaseException], ...] = ...,
 ) -> _BestEffortDecorator: ...
-def step(  # noqa: PLR0913 - these are the step options of the public API
+def step(
     function: Callable[..., Any] | None = None,
     /,
     *,

@@ -22,7 +22,7 @@ def checked_function(thing: Any, kind: str) -> Callable[..., Any]:
         raise DefinitionError(
             f"{kind}: {thing.__name__} is a generator, and nobody would iterate it. Return a list instead of yielding."
         )
-    return thing  # type: ignore[no-any-return] # isroutine says so
+    return thing
 
 
 def checked_name(name: str) -> str:
@@ -36,6 +36,7 @@ def checked_name(name: str) -> str:
 
 
 def checked_retry(retry: Retry | None) -> Retry | None:
+    """The policy, if it is one."""
     if retry is not None and not isinstance(retry, Retry):
         raise DefinitionError(
             f"retry={retry!r} is no retry policy: use mg.Retry(delays=[0, 1, 5]), mg.Retry(max_attempts=5), "
@@ -44,7 +45,10 @@ def checked_retry(retry: Retry | None) -> Retry | None:
     return retry
 
 
-def checked_exceptions(types: tuple[type[BaseException], ...], option: str) -> tuple[type[BaseException], ...]:
+def checked_exceptions(
+    types: tuple[type[BaseException], ...], option: str
+) -> tuple[type[BaseException], ...]:
+    """The exception classes, if they are a tuple of such."""
     if not isinstance(types, tuple) or not all(
         isinstance(one, type) and issubclass(one, BaseException) for one in types
     ):
@@ -53,11 +57,13 @@ def checked_exceptions(types: tuple[type[BaseException], ...], option: str) -> t
 
 
 def checked_choice(value: str, choices: tuple[str, ...], option: str) -> None:
+    """Refuse a value that is none of the choices."""
     if value not in choices:
         raise DefinitionError(f"{option}={value!r}: it is one of {', '.join(map(repr, choices))}.")
 
 
 def timeout_seconds(timeout: float | timedelta | None) -> float | None:
+    """A time limit in seconds; None for no limit."""
     if timeout is None:
         return None
     value = seconds(timeout, "timeout")

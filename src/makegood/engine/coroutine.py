@@ -69,7 +69,10 @@ class Call:
 NOTHING = Call(lambda: None, (), None)
 
 
-class CoroutineProgram(asyncio.AbstractEventLoop):
+_EventLoop: Any = asyncio.AbstractEventLoop  # a type checker does not see the methods that are filled in below
+
+
+class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said
     """One run of a workflow function. Implements ``engine.program.Program`` and ``definition.scope.Scope``."""
 
     def __init__(self, workflow: Workflow[..., Any]) -> None:
@@ -150,7 +153,7 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
             self._discard(self._main.get_coro())
         for task in self._tasks:
             if not task.done():
-                task._log_destroy_pending = False  # type: ignore[attr-defined] # the public way to say so does not exist
+                task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - no public way
                 self._discard(task.get_coro())
         # The program, its context and its tasks refer to each other: let go, so that no collector is needed.
         self._main, self._wake_main, self._context = None, NOTHING, NO_CONTEXT
@@ -179,7 +182,7 @@ class CoroutineProgram(asyncio.AbstractEventLoop):
     def _overlooked(self) -> BaseException | None:
         """The failure of a step that the workflow never awaited."""
         for call in self._rejected:
-            if call._log_traceback:  # asyncio's own mark of an exception that nobody has looked at
+            if call._log_traceback:  # noqa: SLF001 - asyncio's own mark of an exception that nobody has looked at
                 return call.exception()
         return None
 
@@ -345,10 +348,11 @@ def _close(coroutine: Any) -> None:
 
 
 def _outside(name: str) -> Callable[..., NoReturn]:
-    def refuse(self: CoroutineProgram, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ARG001 - any call is refused
+    def refuse(self: CoroutineProgram, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotDurable(
             f"workflow {self.workflow.name} called {name} of its event loop: threads, processes, sockets and files do not "
-            "survive a crash and belong in a step. Move this call into an @mg.step function (a plain `def` step runs in a thread)."
+            "survive a crash and belong in a step. Move this call into an @mg.step function "
+            "(a plain `def` step runs in a thread)."
         )
 
     return refuse

@@ -1,4 +1,4 @@
-"""What is said when the code decides otherwise than the journal recorded: the two, side by side."""
+"""Whether the code decides as the journal recorded, and what is said if not: the two, side by side."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ from makegood.errors import DeterminismError
 
 if TYPE_CHECKING:
     from makegood.engine.run import RunState
+
+
+def fits(recorded: journal.Decision, decided: journal.Decision) -> bool:
+    """Whether a decision is the recorded one. Arguments, flags, times and reasons may differ: the recorded ones hold."""
+    if isinstance(recorded, journal.StepScheduled) and isinstance(decided, journal.StepScheduled):
+        return recorded.name == decided.name and (decided.undoable or not recorded.undoable)
+    if isinstance(recorded, journal.CompensationScheduled) and isinstance(decided, journal.CompensationScheduled):
+        return recorded.step == decided.step
+    if isinstance(recorded, (journal.StepCancelled, journal.TimerCancelled)):
+        return recorded == decided
+    return type(recorded) is type(decided)
 
 
 def mismatch(run: RunState, recorded: journal.AnyEvent, decided: journal.Decision | None) -> DeterminismError:

@@ -8,7 +8,7 @@ so it is driven directly; what it starts beside itself (``gather``, ``TaskGroup`
 from __future__ import annotations
 
 import asyncio
-from asyncio.tasks import _enter_task, _leave_task  # type: ignore[attr-defined] # the documented hooks for third-party tasks
+from asyncio.tasks import _enter_task, _leave_task  # the documented hooks for third-party tasks
 from typing import TYPE_CHECKING, Any
 
 from makegood.errors import NotDurable
@@ -76,7 +76,7 @@ class MainTask(asyncio.Future[Any]):
         if self._must_cancel:
             self._must_cancel = False
             error = self._cancelled_error()
-        _enter_task(self._loop_, self)
+        _enter_task(self._loop_, self)  # type: ignore[arg-type] # it is used as a task
         try:
             awaited = self._coroutine.send(None) if error is None else self._coroutine.throw(error)
         except StopIteration as returned:
@@ -93,12 +93,12 @@ class MainTask(asyncio.Future[Any]):
             self.set_exception(raised)
         else:
             if type(awaited) is StepCall and not self._must_cancel:
-                awaited._asyncio_future_blocking = False
+                awaited._asyncio_future_blocking = False  # noqa: SLF001 - what a task does
                 self.waiting_for = awaited
             else:
                 self._wait_for(awaited)
         finally:
-            _leave_task(self._loop_, self)
+            _leave_task(self._loop_, self)  # type: ignore[arg-type] # it is used as a task
 
     def _wait_for(self, awaited: Any) -> None:
         if awaited is None:  # asyncio.sleep(0)
@@ -107,7 +107,7 @@ class MainTask(asyncio.Future[Any]):
             what = f"{awaited!r} of another event loop" if asyncio.isfuture(awaited) else repr(awaited)
             self._loop_.call_soon(self.wake, None, NotDurable(FOREIGN.format(what)))
         else:
-            awaited._asyncio_future_blocking = False
+            awaited._asyncio_future_blocking = False  # noqa: SLF001 - what a task does
             self.waiting_for = awaited
             if not isinstance(awaited, StepCall):  # the program itself wakes whoever waits for a step
                 awaited.add_done_callback(self.wake, context=self._context)
