@@ -27,7 +27,9 @@ class Payload:
         try:
             self._decode = msgspec.json.Decoder(annotation, dec_hook=_decode_hook).decode
         except (TypeError, RuntimeError, NotImplementedError) as error:
-            raise DefinitionError(f"{where}: the annotation {annotation!r} cannot be stored as JSON: {error}") from error
+            raise DefinitionError(
+                f"{where}: the annotation {annotation!r} cannot be stored as JSON: {error}"
+            ) from error
 
     def encode(self, value: Any) -> msgspec.Raw:
         """The value as JSON.
@@ -38,7 +40,9 @@ class Payload:
         try:
             data = _encode(value)
         except Exception as error:  # a user's class may raise anything on the way
-            raise PayloadError(f"{self.where}: {_shown(value)} cannot be stored as JSON: {error}. {HINT}") from error
+            raise PayloadError(
+                f"{self.where}: {_shown(value)} cannot be stored as JSON: {error}. {HINT}"
+            ) from error
         if len(data) > LIMIT_BYTES:
             raise PayloadError(
                 f"{self.where}: {len(data):,} bytes of JSON, and the limit is {LIMIT_BYTES:,}. "

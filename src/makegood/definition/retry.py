@@ -42,7 +42,9 @@ class Retry:
         self.maximum = seconds(maximum, "Retry(maximum=…)")
         self.jitter = _number(jitter, "jitter")
         if self.max_attempts is not None and not isinstance(self.max_attempts, int):
-            raise DefinitionError(f"Retry(max_attempts={max_attempts!r}): a whole number, or None for no limit.")
+            raise DefinitionError(
+                f"Retry(max_attempts={max_attempts!r}): a whole number, or None for no limit."
+            )
         if self.max_attempts is not None and self.max_attempts < 1:
             raise DefinitionError("Retry needs at least one attempt: use retry=None for exactly one.")
         if not 1 <= self.factor < math.inf:
@@ -105,7 +107,9 @@ def seconds(duration: float | timedelta, where: str) -> float:
 
 def _delays(delays: Sequence[float | timedelta]) -> tuple[float, ...]:
     if not isinstance(delays, (list, tuple)):
-        raise DefinitionError(f"Retry(delays={delays!r}): give a list of waits in seconds, one for each attempt.")
+        raise DefinitionError(
+            f"Retry(delays={delays!r}): give a list of waits in seconds, one for each attempt."
+        )
     return tuple(seconds(delay, "Retry(delays=…)") for delay in delays)
 
 

@@ -238,7 +238,9 @@ class Step(Generic[P, R]):
                 raise DefinitionError(f"step {self.options_.name} no longer has a probe.")
             return self.signature.call_other(self.probe_function, arguments)
         if self.undo is None:
-            raise DefinitionError(f"step {self.options_.name} no longer has the compensation that its journal records.")
+            raise DefinitionError(
+                f"step {self.options_.name} no longer has the compensation that its journal records."
+            )
         known = None if result is None else self.signature.decode_result(result)
         return self.signature.call_other(self.undo.function, arguments, known)
 
@@ -248,7 +250,10 @@ class Step(Generic[P, R]):
     def _check_parameters(self, kind: str, function: Callable[..., Any], skipping: int) -> None:
         own = list(inspect.signature(self.function).parameters.values())
         others = list(inspect.signature(function).parameters.values())
-        takes_result = bool(others) and others[0].kind in (others[0].POSITIONAL_ONLY, others[0].POSITIONAL_OR_KEYWORD)
+        takes_result = bool(others) and others[0].kind in (
+            others[0].POSITIONAL_ONLY,
+            others[0].POSITIONAL_OR_KEYWORD,
+        )
         same = [(p.name, p.kind) for p in own] == [(p.name, p.kind) for p in others[skipping:]]
         if not same or (skipping and not takes_result):
             first = "the result first, then " if skipping else ""

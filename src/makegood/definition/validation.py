@@ -52,7 +52,9 @@ def checked_exceptions(
     if not isinstance(types, tuple) or not all(
         isinstance(one, type) and issubclass(one, BaseException) for one in types
     ):
-        raise DefinitionError(f"{option}={types!r}: give a tuple of exception classes, such as {option}=(ValueError,).")
+        raise DefinitionError(
+            f"{option}={types!r}: give a tuple of exception classes, such as {option}=(ValueError,)."
+        )
     return types
 
 

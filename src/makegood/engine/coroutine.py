@@ -69,7 +69,9 @@ class Call:
 NOTHING = Call(lambda: None, (), None)
 
 
-_EventLoop: Any = asyncio.AbstractEventLoop  # a type checker does not see the methods that are filled in below
+_EventLoop: Any = (
+    asyncio.AbstractEventLoop
+)  # a type checker does not see the methods that are filled in below
 
 
 class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said

@@ -15,7 +15,9 @@ def fits(recorded: journal.Decision, decided: journal.Decision) -> bool:
     """Whether a decision is the recorded one. Arguments, flags, times and reasons may differ: the recorded ones hold."""
     if isinstance(recorded, journal.StepScheduled) and isinstance(decided, journal.StepScheduled):
         return recorded.name == decided.name and (decided.undoable or not recorded.undoable)
-    if isinstance(recorded, journal.CompensationScheduled) and isinstance(decided, journal.CompensationScheduled):
+    if isinstance(recorded, journal.CompensationScheduled) and isinstance(
+        decided, journal.CompensationScheduled
+    ):
         return recorded.step == decided.step
     if isinstance(recorded, (journal.StepCancelled, journal.TimerCancelled)):
         return recorded == decided

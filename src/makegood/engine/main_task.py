@@ -60,7 +60,9 @@ class StepCall(Future):
 class MainTask(asyncio.Future[Any]):
     """Drives one coroutine. ``wake`` has to be called (on the program's loop) when what it waits for is done."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, context: Context) -> None:
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, context: Context
+    ) -> None:
         super().__init__(loop=loop)
         self.waiting_for: asyncio.Future[Any] | None = None
         self._coroutine = coroutine
@@ -103,7 +105,10 @@ class MainTask(asyncio.Future[Any]):
     def _wait_for(self, awaited: Any) -> None:
         if awaited is None:  # asyncio.sleep(0)
             self._loop_.call_soon(self.wake)
-        elif getattr(awaited, "_asyncio_future_blocking", None) is None or awaited.get_loop() is not self._loop_:
+        elif (
+            getattr(awaited, "_asyncio_future_blocking", None) is None
+            or awaited.get_loop() is not self._loop_
+        ):
             what = f"{awaited!r} of another event loop" if asyncio.isfuture(awaited) else repr(awaited)
             self._loop_.call_soon(self.wake, None, NotDurable(FOREIGN.format(what)))
         else:
@@ -144,4 +149,8 @@ class MainTask(asyncio.Future[Any]):
         """The name is fixed."""
 
     def _cancelled_error(self) -> asyncio.CancelledError:
-        return asyncio.CancelledError() if self._cancel_message is None else asyncio.CancelledError(self._cancel_message)
+        return (
+            asyncio.CancelledError()
+            if self._cancel_message is None
+            else asyncio.CancelledError(self._cancel_message)
+        )
