@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Generic, Literal, NamedTuple, TypedDict, TypeVar
+from typing import Generic, Literal, NamedTuple, TypedDict, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -70,10 +69,6 @@ class Point(msgspec.Struct):
     y: float = 0.0
 
 
-class Shape(msgspec.Struct, tag=True):
-    name: str
-
-
 class Circle(msgspec.Struct, tag=True):
     radius: float
 
@@ -130,10 +125,6 @@ class Options(TypedDict, total=False):
 class Unprintable:
     def __repr__(self) -> str:
         raise RuntimeError("no words")
-
-
-class Callback(NamedTuple):
-    function: Callable[..., Any]
 
 
 class OddEnum(enum.Enum):

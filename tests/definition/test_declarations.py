@@ -47,7 +47,9 @@ def test_a_plain_function_of_a_step_can_be_called_without_an_engine():
 
 
 def test_a_step_called_outside_a_workflow_says_what_to_do():
-    with pytest.raises(mg.OutsideWorkflow, match=r"step charge was called outside a workflow.*@mg.workflow") as error:
+    with pytest.raises(
+        mg.OutsideWorkflow, match=r"step charge was called outside a workflow.*@mg.workflow"
+    ) as error:
         charge("o-1")
     assert "charge.function(…)" in str(error.value)
 
@@ -129,13 +131,23 @@ def _generate():
     yield 1
 
 
-class Callable_:
+class Callable:
     async def __call__(self) -> None: ...
 
 
 @pytest.mark.parametrize(
     "thing",
-    ["charge", 42, None.__class__, Callable_(), functools.partial(print, 1), _stream, _generate, charge, print],
+    [
+        "charge",
+        42,
+        None.__class__,
+        Callable(),
+        functools.partial(print, 1),
+        _stream,
+        _generate,
+        charge,
+        print,
+    ],
     ids=str,
 )
 def test_only_functions_can_be_steps(thing):
@@ -193,7 +205,7 @@ def test_the_name_of_the_results_parameter_is_free():
     step = fresh_step()
 
     @step.compensation
-    def refund(anything: Optional[str], order: str, amount: int = 1) -> None: ...  # noqa: UP045 - also a way to say it
+    def refund(_anything: Optional[str], order: str, amount: int = 1) -> None: ...  # noqa: UP045 - also a way to say it
 
     assert step.undo.function is refund
 
@@ -248,7 +260,9 @@ def test_the_compensation_of_a_step_without_parameters_still_takes_the_result():
 
 
 def test_a_compensation_that_does_not_expect_none_is_refused():
-    with pytest.raises(mg.DefinitionError, match=r"compensation refund of step charge: the first parameter .* is None"):
+    with pytest.raises(
+        mg.DefinitionError, match=r"compensation refund of step charge: the first parameter .* is None"
+    ):
 
         @fresh_step().compensation
         async def refund(receipt: str, order: str, amount: int = 1) -> None: ...
@@ -292,7 +306,8 @@ def test_a_probe_takes_the_steps_own_parameters():
 
 def test_a_probe_with_other_parameters_is_refused():
     with pytest.raises(
-        mg.DefinitionError, match="probe find of step charge must take the step's own parameters: order, amount"
+        mg.DefinitionError,
+        match="probe find of step charge must take the step's own parameters: order, amount",
     ):
 
         @fresh_step().probe
@@ -309,7 +324,11 @@ def test_a_probes_answer_can_be_read():
 def test_options_make_another_step_and_leave_the_first_as_it_is():
     step = fresh_step()
     other = step.options(name="charge_fast", timeout=1, retry=None, critical=False, on_exhausted="park")
-    assert (other.options_.name, other.options_.timeout_seconds, other.options_.retry) == ("charge_fast", 1, None)
+    assert (other.options_.name, other.options_.timeout_seconds, other.options_.retry) == (
+        "charge_fast",
+        1,
+        None,
+    )
     assert (other.options_.critical, other.options_.on_exhausted) == (False, "park")
     assert (step.options_.name, step.options_.timeout_seconds) == ("charge", None)
     assert step.options_.retry is not None
@@ -428,7 +447,9 @@ def test_two_workflows_of_one_name_are_refused():
 
 
 def test_a_step_given_to_the_registry_is_explained():
-    with pytest.raises(mg.DefinitionError, match="<step charge> is neither a workflow .* Steps need no registration"):
+    with pytest.raises(
+        mg.DefinitionError, match=r"<step charge> is neither a workflow .* Steps need no registration"
+    ):
         Registry([charge])
 
 
@@ -445,10 +466,10 @@ def test_an_unknown_workflow_is_told_with_what_there_is():
         Registry().get("third")
 
 
-def broken_reference(order: "Missing") -> None: ...  # noqa: F821
-def broken_attribute(order: "types.Missing") -> None: ...
+def broken_reference(order: Missing) -> None: ...  # noqa: F821
+def broken_attribute(order: types.Missing) -> None: ...
 def broken_syntax(order: "int |") -> None: ...  # noqa: F722
-def broken_type(order: "int | 3") -> None: ...
+def broken_type(order: int | 3) -> None: ...
 
 
 @pytest.mark.parametrize("function", [broken_reference, broken_attribute, broken_syntax, broken_type])

@@ -18,7 +18,7 @@ class Unprintable(Exception):
 
 class NoText(Exception):
     def __str__(self) -> str:
-        return 5  # type: ignore[return-value]
+        return 5  # type: ignore[return-value] # noqa: PLE0307 - on purpose
 
 
 class Exits(Exception):
@@ -51,7 +51,10 @@ def stored(failure: mg.Failure) -> mg.Failure:
         (KeyError("key"), "KeyError: 'key'"),
         (asyncio.CancelledError(), "CancelledError"),
         (KeyboardInterrupt(), "KeyboardInterrupt"),
-        (ExceptionGroup("two", [ValueError("a"), OSError("b")]), "ExceptionGroup: two (2 sub-exceptions): ValueError: a; OSError: b"),
+        (
+            ExceptionGroup("two", [ValueError("a"), OSError("b")]),
+            "ExceptionGroup: two (2 sub-exceptions): ValueError: a; OSError: b",
+        ),
         (
             ExceptionGroup("outer", [ExceptionGroup("inner", [Unprintable()])]),
             "ExceptionGroup: <unprintable: RuntimeError>",
@@ -128,6 +131,8 @@ def test_step_failed_tells_the_step_the_cause_and_the_doubt():
 
 
 def test_run_errors_tell_what_was_undone_and_what_is_left():
-    error = mg.RunTerminated("r-1", mg.Failure("x.Refused", "no"), step="ship", undone=["charge"], residue=["book"])
+    error = mg.RunTerminated(
+        "r-1", mg.Failure("x.Refused", "no"), step="ship", undone=["charge"], residue=["book"]
+    )
     assert str(error) == "run r-1 terminated: Refused: no; undone: charge; left open: book"
     assert isinstance(error, mg.RunError)

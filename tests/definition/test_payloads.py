@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import makegood as mg
@@ -159,13 +159,17 @@ def test_every_datetime_comes_back_or_is_refused(value):
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8")),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner),
     max_leaves=10,
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(json_values)
 def test_every_json_value_comes_back_without_an_annotation(value):
     payload = Payload(Any, "result")
@@ -256,7 +260,9 @@ def test_what_would_not_come_back_is_refused_as_result_and_as_argument(annotatio
         step.signature.encode_arguments((value,), {})
 
 
-@pytest.mark.parametrize(("annotation", "value"), [(tuple[int, str], Pair(1, "a")), (frozenset[int], {1})], ids=repr)
+@pytest.mark.parametrize(
+    ("annotation", "value"), [(tuple[int, str], Pair(1, "a")), (frozenset[int], {1})], ids=repr
+)
 def test_a_result_that_would_come_back_as_another_collection_is_refused(annotation, value):
     with pytest.raises(mg.PayloadError, match="would come back from JSON as"):
         Payload(annotation, "result").encode(value)
@@ -285,7 +291,9 @@ def test_a_structure_10_000_deep_is_refused_or_comes_back():
 def test_the_limit_is_told_in_bytes_and_one_byte_less_is_accepted():
     payload = Payload(str, "result of step take")
     payload.encode("x" * (LIMIT_BYTES - 2))
-    with pytest.raises(mg.PayloadError, match="2,097,153 bytes of JSON, and the limit is 2,097,152.*reference"):
+    with pytest.raises(
+        mg.PayloadError, match=r"2,097,153 bytes of JSON, and the limit is 2,097,152.*reference"
+    ):
         payload.encode("x" * (LIMIT_BYTES - 1))
 
 
@@ -294,7 +302,7 @@ def test_arguments_that_are_too_large_together_are_refused():
     async def two(first: str, second: str) -> None: ...
 
     half = "x" * (LIMIT_BYTES // 2)
-    with pytest.raises(mg.PayloadError, match="arguments of step two: .* bytes of JSON, and the limit"):
+    with pytest.raises(mg.PayloadError, match=r"arguments of step two: .* bytes of JSON, and the limit"):
         two.signature.encode_arguments((half, half), {})
 
 
@@ -307,7 +315,13 @@ def test_several_objects_without_equality_are_accepted_as_arguments():
 
 @pytest.mark.parametrize(
     "error",
-    [LookupError("no such value"), AttributeError("x"), RuntimeError("x"), AssertionError(), ZeroDivisionError()],
+    [
+        LookupError("no such value"),
+        AttributeError("x"),
+        RuntimeError("x"),
+        AssertionError(),
+        ZeroDivisionError(),
+    ],
     ids=repr,
 )
 @pytest.mark.parametrize("where", ["__post_init__", "__eq__", "model_dump"])
@@ -332,7 +346,9 @@ def test_whatever_a_users_class_raises_is_a_payload_error(error, where):
 
 
 def test_stored_json_that_does_not_fit_is_explained():
-    with pytest.raises(mg.PayloadError, match="result of step take: the value does not fit the annotation int"):
+    with pytest.raises(
+        mg.PayloadError, match="result of step take: the value does not fit the annotation int"
+    ):
         step_taking(int).signature.decode_result(msgspec.Raw(b'"five"'))
 
 
@@ -359,7 +375,9 @@ def test_an_integer_enum_comes_back_as_its_annotation_says():
 def test_an_annotation_that_json_cannot_tell_apart_is_refused_when_it_is_declared(annotation):
     from tests.definition.models import OddEnum
 
-    with pytest.raises(mg.DefinitionError, match="result of step x: the annotation .* cannot be stored as JSON"):
+    with pytest.raises(
+        mg.DefinitionError, match=r"result of step x: the annotation .* cannot be stored as JSON"
+    ):
         Payload(OddEnum if annotation == "OddEnum" else annotation, "result of step x")
 
 

@@ -171,7 +171,9 @@ class Run:
             where = f"after replaying {length} of {len(self.entries)} entries"
             assert not execution.has_events, f"{where}: {sealed(execution).events}"
             assert snapshot(execution.state) == self._snapshots[length - 1], where
-            assert folded_snapshot(self.entries[:length]) == self._snapshots[length - 1], f"{where}, without code"
+            assert folded_snapshot(self.entries[:length]) == self._snapshots[length - 1], (
+                f"{where}, without code"
+            )
             try:
                 for fact, entry in zip(self._facts[length:], self.entries[length:], strict=True):
                     fact(execution)
@@ -224,7 +226,7 @@ def in_words(entry: journal.Entry, state: RunState) -> list[str]:
     return [_in_words(event, state) for event in entry.events]
 
 
-def _in_words(event: journal.AnyEvent, state: RunState) -> str:
+def _in_words(event: journal.AnyEvent, state: RunState) -> str:  # noqa: C901, PLR0911, PLR0912 - one case for each event
     name = state.steps[event.step].name if isinstance(getattr(event, "step", ""), int) and event.step else ""
     match event:
         case journal.StepScheduled():

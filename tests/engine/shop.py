@@ -32,7 +32,6 @@ async def recall(label: str | None, order: str = "o") -> None: ...
 @mg.step
 async def note(text: str = "") -> str:
     """A step without a compensation."""
-    ...
 
 
 @mg.step(critical=False)
@@ -42,7 +41,6 @@ async def email(order: str = "o") -> str: ...
 @mg.step
 async def book(order: str = "o") -> str:
     """A step with a probe."""
-    ...
 
 
 @book.compensation(retry=mg.Retry(delays=[0, 3]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -29,7 +30,9 @@ def test_gather_schedules_all_steps_in_one_entry_and_keeps_their_order(start):
 
 def test_facts_of_one_entry_are_delivered_in_order(start):
     run = start(all_at_once)
-    entry = run.tell(run.completing("ship", "s"), run.completing("charge", "c"), run.completing("reserve", "r"))
+    entry = run.tell(
+        run.completing("ship", "s"), run.completing("charge", "c"), run.completing("reserve", "r")
+    )
     assert entry == ["ship done", "charge done", "reserve done", "COMPLETED"]
 
 
@@ -567,10 +570,8 @@ def test_a_task_left_behind_that_refuses_to_end_does_not_hold_the_run(start):
     async def haunted() -> str:
         async def ghost() -> None:
             while True:
-                try:
+                with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.Event().wait()
-                except asyncio.CancelledError:
-                    pass
 
         task = asyncio.create_task(ghost())
         return await reserve() + str(task.done())

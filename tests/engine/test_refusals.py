@@ -98,7 +98,10 @@ def test_a_future_that_nothing_durable_will_resolve_is_explained(start):
     run.undo("charge")
     assert run.status is Status.COMPENSATED
     assert run.state.failure.type == "makegood.errors.NotDurable"
-    assert "workflow stuck waits for something that nothing durable will ever answer" in run.state.failure.message
+    assert (
+        "workflow stuck waits for something that nothing durable will ever answer"
+        in run.state.failure.message
+    )
 
 
 def test_a_workflow_that_gets_stuck_as_it_cancels_a_timer_is_explained(start):
@@ -183,7 +186,7 @@ def test_a_workflow_that_spins_is_ended_with_an_explanation(monkeypatch, start, 
     monkeypatch.setattr(coroutine, "SPIN_LIMIT_CALLBACKS", 1_000)
 
     async def spin() -> None:
-        while True:
+        while True:  # noqa: ASYNC110 - what is tested
             await asyncio.sleep(0)
 
     @mg.workflow

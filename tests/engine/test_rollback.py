@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -234,10 +235,8 @@ def test_an_ended_run_cannot_be_cancelled(start):
 def test_a_workflow_that_swallows_the_cancellation_still_ends_cancelled(start):
     @mg.workflow
     async def stubborn() -> str:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await charge()
-        except asyncio.CancelledError:
-            pass
         return await note("I go on")
 
     run = start(stubborn)
@@ -365,7 +364,7 @@ def test_the_wait_before_the_first_attempt_of_a_compensation_is_recorded_with_it
     async def lend(item: str = "") -> str: ...
 
     @lend.compensation(retry=mg.Retry(delays=[60, 1]))
-    async def fetch(loan: str | None, item: str = "") -> None: ...
+    async def fetch(_loan: str | None, item: str = "") -> None: ...
 
     @mg.workflow
     async def lending() -> None:

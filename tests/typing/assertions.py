@@ -1,0 +1,232 @@
+"""What a type checker sees of the public API. Checked by mypy, never run; an expected error that is missing fails."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, assert_type
+
+import makegood as mg
+
+
+@dataclass
+class Receipt:
+    id: str
+
+
+# ---- steps ---------------------------------------------------------------------------------------------------------
+
+
+@mg.step
+async def charge(order: str, amount: int = 1) -> Receipt:
+    return Receipt(order * amount)
+
+
+@mg.step
+def pack(order: str, *, fragile: bool = False) -> int:
+    return len(order) + fragile
+
+
+@mg.step(retry=mg.Retry(delays=[0, 1, 5, 30]), timeout=10, fatal=(ValueError,), unknown=(OSError,))
+async def reserve(order: str) -> str:
+    return order
+
+
+@mg.step(on_exhausted="park", retry=None)
+def sign(order: str) -> bytes:
+    return order.encode()
+
+
+@mg.step(critical=False)
+async def send_email(order: str) -> Receipt:
+    return Receipt(order)
+
+
+@mg.step(critical=False, timeout=5)
+def count(order: str) -> int:
+    return len(order)
+
+
+@mg.step(critical=False)
+async def send_text(order: str) -> None:
+    print(order)
+
+
+async def calls() -> None:
+    call: Coroutine[Any, Any, Receipt] = charge("o")
+    assert_type(await call, Receipt)
+    assert_type(await charge("o", 2), Receipt)
+    assert_type(await charge(order="o", amount=2), Receipt)
+    assert_type(await pack("o", fragile=True), int)
+    assert_type(await reserve("o"), str)
+    assert_type(await sign("o"), bytes)
+    assert_type(await send_email("o"), Receipt | None)
+    assert_type(await count("o"), int | None)
+    await send_text("o")
+
+
+async def wrong_calls() -> None:
+    await charge()  # type: ignore[call-arg]
+    await charge(5)  # type: ignore[arg-type]
+    await charge("o", price=3)  # type: ignore[call-arg]
+    await pack("o", True)  # type: ignore[call-arg]
+    await reserve("o", "p")  # type: ignore[call-arg]
+    wrong: int = await charge("o")  # type: ignore[assignment]
+    print(wrong)
+
+
+mg.step(on_exhausted="explode")  # type: ignore[call-overload]
+mg.step(retry=3)  # type: ignore[call-overload]
+mg.step(timeout="5s")  # type: ignore[call-overload]
+mg.Retry(delays=["soon"])  # type: ignore[list-item]
+
+
+# ---- options -------------------------------------------------------------------------------------------------------
+
+
+async def options() -> None:
+    assert_type(await charge.options(timeout=5, retry=None, name="fast")(order="o"), Receipt)
+    assert_type(await charge.options(timeout=5)("o", 2), Receipt)
+    assert_type(await charge.options(retry=mg.Retry.forever())("o", amount=2), Receipt)
+    assert_type(await charge.options(critical=True)("o"), Receipt)
+    assert_type(await charge.options(critical=False)("o"), Receipt | None)
+    assert_type(await pack.options(on_exhausted="park")("o", fragile=True), int)
+    await charge.options(timeout=5)(5)  # type: ignore[arg-type]
+    charge.options(retry=3)  # type: ignore[call-overload]
+
+
+# ---- compensations -------------------------------------------------------------------------------------------------
+
+
+@charge.compensation
+async def refund(receipt: Receipt | None, order: str, amount: int = 1) -> None:
+    print(receipt, order, amount)
+
+
+@pack.compensation(retry=mg.Retry.forever(), timeout=5)
+def unpack(parcels: int | None, order: str, *, fragile: bool = False) -> None:
+    print(parcels, order, fragile)
+
+
+@send_email.compensation
+async def apologise(receipt: Receipt | None, order: str) -> None:
+    print(receipt, order)
+
+
+async def compensations_stay_functions() -> None:
+    await refund(None, "o", 1)
+    unpack(1, "o", fragile=True)
+
+
+@reserve.compensation  # type: ignore[arg-type]
+async def forgets_none(hold: str, order: str) -> None:
+    print(hold, order)
+
+
+@reserve.compensation  # type: ignore[arg-type]
+async def wrong_result(hold: int | None, order: str) -> None:
+    print(hold, order)
+
+
+@reserve.compensation  # type: ignore[arg-type]
+async def wrong_argument(hold: str | None, order: int) -> None:
+    print(hold, order)
+
+
+@reserve.compensation  # type: ignore[arg-type]
+async def missing_argument(hold: str | None) -> None:
+    print(hold)
+
+
+@reserve.compensation(timeout=5)  # type: ignore[arg-type]
+async def missing_result(order: str) -> None:
+    print(order)
+
+
+# ---- probes --------------------------------------------------------------------------------------------------------
+
+
+@charge.probe
+async def find_charge(order: str, amount: int = 1) -> Receipt | mg.NotDone:
+    return mg.NotDone() if amount else Receipt(order)
+
+
+@pack.probe
+def find_parcels(order: str, *, fragile: bool = False) -> int | mg.NotDone:
+    return len(order) + fragile
+
+
+@send_email.probe
+async def find_email(order: str) -> Receipt | mg.NotDone:
+    return Receipt(order)
+
+
+async def probes_stay_functions() -> None:
+    assert_type(await find_charge("o", 1), Receipt | mg.NotDone)
+    assert_type(find_parcels("o", fragile=True), int | mg.NotDone)
+
+
+@reserve.probe  # type: ignore[arg-type]
+async def finds_something_else(order: str) -> int | mg.NotDone:
+    return len(order)
+
+
+@reserve.probe  # type: ignore[arg-type]
+async def asks_something_else(order: int) -> str | mg.NotDone:
+    return str(order)
+
+
+# ---- workflows and runs --------------------------------------------------------------------------------------------
+
+
+@mg.workflow
+async def fulfil(order: str, amount: int = 1) -> Receipt:
+    receipt = await charge(order, amount)
+    await reserve(order)
+    return receipt
+
+
+@mg.workflow(name="shorter")
+async def nothing(order: str) -> None:
+    await send_text(order)
+
+
+@mg.workflow  # type: ignore[arg-type]
+def not_async(order: str) -> str:
+    return order
+
+
+async def runs(engine: mg.Engine) -> None:
+    run = await engine.start(fulfil, "o", amount=2, id="order-42")
+    assert_type(run, mg.RunHandle[Receipt])
+    assert_type(await run.result(), Receipt)
+    assert_type(await engine.run(fulfil, "o"), Receipt)
+    await engine.run(nothing, "o")
+    assert_type(await engine.start(nothing, "o"), mg.RunHandle[None])
+    assert_type(await engine.get("order-42"), mg.RunHandle[Any])
+    await engine.start(charge, "o")  # type: ignore[arg-type]
+    await engine.start("fulfil", "o")  # type: ignore[arg-type]
+
+
+async def errors(run: mg.RunHandle[Receipt]) -> None:
+    try:
+        await run.result()
+    except mg.RunError as error:
+        assert_type(error.step, str | None)
+        assert_type(error.failure, mg.Failure | None)
+        assert_type(error.undone, tuple[str, ...])
+        assert_type(error.residue, tuple[str, ...])
+
+
+async def step_failures() -> None:
+    try:
+        await charge("o")
+    except mg.StepFailed as failed:
+        assert_type(failed.failure, mg.Failure)
+        assert_type(failed.unknown, bool)
+        assert_type(failed.was(ValueError, OSError), bool)
+
+
+async def in_a_step() -> None:
+    assert_type(mg.idempotency_key(), str)
+    assert_type(mg.attempt(), int)
