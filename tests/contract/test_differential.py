@@ -17,7 +17,7 @@ from tests.contract.scripts import Script
 IDS = ["a", "b", "c", "nul\0", "☃", "'"]
 WORKFLOWS = ["greet", "ship", "☃"]
 OPERATIONS = 60
-SEEDS = range(25)
+SEEDS = range(15)
 
 
 class Player:

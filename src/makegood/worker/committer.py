@@ -42,6 +42,7 @@ class Committer:
         self._wanted: asyncio.Future[None] | None = None
         self._committing = False
         self._commits = 0
+        self._stopped: StoreError | None = None
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
 
     def enqueue(self, run: LiveRun) -> None:
@@ -58,6 +59,8 @@ class Committer:
         Raises:
             StoreError: it will not be: the committer has stopped.
         """
+        if self._stopped is not None:
+            raise self._stopped
         ahead = self._committing + bool(self._queue)
         if ahead:
             waiter = asyncio.get_running_loop().create_future()
@@ -78,7 +81,8 @@ class Committer:
                     await self._wanted
                 await self._write()
         except BaseException as error:
-            self._release(StoreError(f"this engine has stopped: {error!s}"))
+            self._stopped = StoreError(f"this engine has stopped: {error}")
+            self._release()
             raise
 
     async def _write(self) -> None:
@@ -97,13 +101,13 @@ class Committer:
         if self._waiters:
             self._release()
 
-    def _release(self, error: StoreError | None = None) -> None:
+    def _release(self) -> None:
         waiting, self._waiters = self._waiters, []
         for number, waiter in waiting:
             if waiter.done():
                 continue
-            if error is not None:
-                waiter.set_exception(error)
+            if self._stopped is not None:
+                waiter.set_exception(self._stopped)
             elif number <= self._commits:
                 waiter.set_result(None)
             else:
