@@ -19,7 +19,8 @@ async def charge(order: str, amount: int = 1) -> str: ...
 
 
 @mg.step
-def pack(order: str, *, fragile: bool = False) -> str: ...
+def pack(order: str, *, fragile: bool = False) -> str:
+    return order + str(fragile)
 
 
 # ---- steps ---------------------------------------------------------------------------------------------------------
