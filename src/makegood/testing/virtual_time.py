@@ -7,6 +7,7 @@ loop.run_until_complete(main())      # in main(): mg.Engine(url, now=loop.now)
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BEGIN_SECONDS = 1_000_000_000.0
-RESOLUTION_SECONDS = 1e-6
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -35,8 +35,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self.elapsed = 0.0
         self.threads_at_work = 0
         super().__init__(_JumpingSelector(self))
-        # Not 1 ns as usual: after some months the clock's next representable moment is farther away.
-        self._clock_resolution = RESOLUTION_SECONDS
 
     def time(self) -> float:
         """Seconds since the beginning: asyncio's own clock."""
@@ -67,9 +65,11 @@ class _JumpingSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
-        if ready or (timeout is not None and timeout <= 0):
+        if ready:
             return ready
-        if timeout is None or self._loop.threads_at_work:
+        if timeout is None or (timeout > 0 and self._loop.threads_at_work):
             return super().select(None)  # only a thread, a file or a signal can go on
-        self._loop.elapsed += timeout
+        # At least to the next representable moment: a clock that can stand still would never reach some timers.
+        before = self._loop.elapsed
+        self._loop.elapsed = max(before + timeout, math.nextafter(before, math.inf))
         return ready
