@@ -144,13 +144,21 @@ class Execution:
         """An operator had the run tried again after its code was corrected."""
         self._record(acted, at)
 
+    def waits(self, record: StepRecord, at: float) -> bool:
+        """Whether its next attempt is yet to begin; where the clock was set back, nobody can tell, so it does not."""
+        return record.state in (OPEN, UNDOING) and record.retry_at > at >= self.state.clock
+
     def recover(self, at: float, dice: float) -> None:
         """After a replay: whatever attempt may have been under way when the last owner died is lost, its outcome unknown."""
-        fresh = {event.step for event in self._events if isinstance(event, journal.StepScheduled)}
-        for record in list(self.state.steps.values()):
-            if record.number in fresh or record.state not in (OPEN, EXHAUSTED, UNDOING):
-                continue
-            waiting = record.state is EXHAUSTED or record.retry_at > at
+        scheduled = (journal.StepScheduled, journal.CompensationScheduled)
+        fresh = {event.step for event in self._events if isinstance(event, scheduled)}
+        begun = [  # before any of them: what follows from one of them may schedule a compensation
+            record
+            for record in self.state.steps.values()
+            if record.state in (OPEN, EXHAUSTED, UNDOING) and record.number not in fresh
+        ]
+        for record in begun:
+            waiting = record.state is EXHAUSTED or self.waits(record, at)
             if record.cancelled and waiting and record.state is not UNDOING:
                 self.step_stopped(record.number, at)
             elif not waiting:

@@ -35,7 +35,7 @@ def resume(worker: Worker, run: LiveRun, at: float) -> None:
     for record in run.state.steps.values():
         if record.state is PROBING:
             submit(worker, run, record, "probe")
-        elif record.state in (OPEN, UNDOING) and record.retry_at > at and not record.cancelled:
+        elif run.execution.waits(record, at) and not (record.cancelled and record.state is OPEN):
             _wait_for_attempt(worker, run, record)
     fresh = run.execution.fresh_timers()
     for timer, due in run.state.timers.items():
