@@ -75,6 +75,7 @@ class Executor:
         self._threads = ThreadPoolExecutor(THREADS_LIMIT, thread_name_prefix="makegood-step")
         self._waking = False
         self._closing = False
+        self._cut_off = False
         self._running = 0
         self._quiet = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -107,6 +108,7 @@ class Executor:
                     await self._quiet.wait()
             except TimeoutError:
                 pass
+        self._cut_off = True
         lanes = list(self._lanes)
         for lane in lanes:
             lane.cancel()
@@ -174,7 +176,8 @@ class Executor:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a user's step raises ends this attempt and nothing else
-            self._raised(job, error, scope is not None and scope.expired())
+            if not self._cut_off or job.cancelled:
+                self._raised(job, error, scope is not None and scope.expired())
             return not isinstance(error, SystemExit)
         else:
             self._returned(job, value)

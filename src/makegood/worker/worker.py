@@ -233,7 +233,8 @@ class Worker:
         if run.jobs.pop(job.step_number, None) is not job or run.id not in self.runs:
             return
         options = job.definition.options_
-        unknown = timed_out or isinstance(error, (*options.unknown, asyncio.CancelledError))
+        interrupted = timed_out or job.cancelled  # whatever the step made of it: it was not its own verdict
+        unknown = interrupted or isinstance(error, (*options.unknown, asyncio.CancelledError))
         failure = failure_of(job, error, timed_out=timed_out)
         self._failed(
             job, failure, unknown=unknown, fatal=isinstance(error, options.fatal) and job.kind == "do"
