@@ -95,11 +95,17 @@ def console_on(stream: TextIO) -> Console:
 
 def _print(console: Console, renderables: Sequence[RenderableType]) -> None:
     if console.is_terminal:
-        console.print(*renderables, sep="\n")
+        _print_each(console, renderables)
         return
     with console.capture() as printed:
-        console.print(*renderables, sep="\n")
+        _print_each(console, renderables)
     console.file.write("".join(f"{line.rstrip()}\n" for line in printed.get().splitlines()))
+
+
+def _print_each(console: Console, renderables: Sequence[RenderableType]) -> None:
+    for renderable in renderables:
+        no_wrap = renderable.no_wrap if isinstance(renderable, Text) else None  # printing would forget it
+        console.print(renderable, no_wrap=no_wrap, overflow="ignore" if no_wrap else None, crop=False)
 
 
 def visible(text: str) -> str:

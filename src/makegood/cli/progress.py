@@ -39,12 +39,15 @@ async def follow(handle: RunHandle[Any], output: Output, interruption: Interrupt
     stopped = asyncio.create_task(interruption.asked.wait())
     try:
         with _view(output) as view:
+            stood = False
             while True:
                 began = time.monotonic()
                 run = await handle.describe()
                 view.show(run)
-                if run.ended_at is not None or _stands(run) or stopped.done():
+                stands = _stands(run)
+                if run.ended_at is not None or (stands and stood) or stopped.done():
                     return run
+                stood = stands  # a look later it may have moved: an operator's request may lie in the store
                 pause = max(LOOK_SECONDS, LOOKING_SHARE * (time.monotonic() - began))
                 await asyncio.wait({ended, stopped}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
                 if ended.done():

@@ -41,6 +41,7 @@ STATE_STYLES = {
     "residue": "bold red",
 }
 ACTIVE_STATES = frozenset({"open", "probing", "undoing"})
+TIMES = frozenset({"retry_at", "due"})  # of the journal's fields; 0 for none
 PARKED_STATES = frozenset({"exhausted", "undo exhausted"})
 
 
@@ -90,7 +91,7 @@ def history_table(items: Iterable[HistoryItem]) -> Table:
             ", ".join(
                 f"{name}={_detail(name, value)}"
                 for name, value in item.fields.items()
-                if (name, value) != ("retry_at", 0)
+                if value != 0 or name not in TIMES
             ),
         )
     return table
@@ -99,7 +100,9 @@ def history_table(items: Iterable[HistoryItem]) -> Table:
 def _detail(name: str, value: Any) -> str:
     if name == "failure":
         return visible(f"{value['type']}: {value['message']}")
-    if name in {"retry_at", "due"}:
+    if name == "reason":
+        return readable(value)
+    if name in TIMES:
         return _clock(value)
     return compact_json(value)
 
@@ -171,12 +174,15 @@ def parked_report(run: Description, store: str) -> list[RenderableType]:
     report.append(Text("\nwhat you can do", "bold"))
     for meaning, command in remedies(run, store):
         report.append(Padding(Text(f"# {meaning}", "dim"), (0, 0, 0, 2)))
-        report.append(Padding(Text(command, no_wrap=True, overflow="ignore"), (0, 0, 0, 2)))
+        report.append(Text(f"  {command}", no_wrap=True))
     return report
 
 
 def remedies(run: Description, store: str) -> list[tuple[str, str]]:
     """What an operator may do about a parked run, each with its exact command line."""
+    if "code" in run.parked and not any(s.name == "code" and s.state in PARKED_STATES for s in run.steps):
+        retry = command_line("retry", run.id, store=store, options="--why '…' --with MODULE")
+        return [("correct the code, then have its module try again", retry)]
     found = []
     names = [step.name for step in run.steps]
     for step in run.steps:
@@ -200,9 +206,6 @@ def remedies(run: Description, store: str) -> list[tuple[str, str]]:
             result = " --result JSON" if (action, step.state) == ("resolve", "exhausted") else ""
             options = f"--why '…'{result}"
             found.append((meaning, command_line(action, *target, store=store, options=options)))
-    if not found:
-        retry = command_line("retry", run.id, store=store, options="--why '…' --with MODULE")
-        found.append(("correct the code, then have its module try again", retry))
     if all(step.state != "undo exhausted" for step in run.steps) and run.failed_step == "":
         cancel = command_line("cancel", run.id, store=store, options="--why '…'")
         found.append(("stop the run: what was done is undone", cancel))
@@ -285,4 +288,4 @@ def _table(*columns: str) -> Table:
 
 def plain_result(value: Any) -> Text:
     """A run's result as JSON."""
-    return Text(compact_json(value), no_wrap=True, overflow="ignore")
+    return Text(compact_json(value), no_wrap=True)

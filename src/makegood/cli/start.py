@@ -86,7 +86,8 @@ def worker(
 
 
 async def _serve(modules: list[ModuleType], output: Output, store: str, grace_seconds: float) -> None:
-    workflows = [workflow.name for module in modules for workflow in workflows_of(module).values()]
+    found = (workflow.name for module in modules for workflow in workflows_of(module).values())
+    workflows = list(dict.fromkeys(found))
     with Interruption() as interruption:
         async with Engine(store, modules, grace_seconds=grace_seconds) as engine:
             _tell(output, "started", f"working on {store}: {', '.join(workflows)}", workflows=workflows)
