@@ -178,10 +178,10 @@ class Executor:
         except BaseException as error:  # noqa: BLE001 - whatever a user's step raises ends this attempt and nothing else
             if not self._cut_off or job.cancelled:
                 self._raised(job, error, scope is not None and scope.expired())
-            return not isinstance(error, SystemExit)
+            return not (isinstance(error, SystemExit) or self._closing)
         else:
             self._returned(job, value)
-            return not job.cancelled
+            return not (job.cancelled or self._closing)
         finally:
             current_attempt.set(None)
             self._running -= 1
