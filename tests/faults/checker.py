@@ -1,0 +1,285 @@
+"""The offline judge: clients' log, participants' effects and the journal against the invariants of a saga.
+
+It asks no engine for its opinion and shares no code with it; ``Terms`` are what the saga's author promised.
+
+I1  honest endings, nothing acknowledged is lost    I5  intent before effect, result before the successor
+I2  compensations: why, which, once, in order       I6  epochs never go down
+I3  a recorded result stands, its step never starts I7  timers fire once, never early; no retry comes early
+I4  keys: stable, distinct                          I8  a replay decides the same
+G3  nobody is told before it is durable             I9  the journal: no gap, chained, what was acknowledged
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from hashlib import sha256
+
+from tests.faults.evidence import Called, Committed, Dumped, Evidence
+from tests.faults.sagas import Terms
+from tests.faults.story import StepStory, Story, Violation
+
+STATUS_OF = {
+    "RunCompleted": "COMPLETED",
+    "RunFailed": "FAILED",
+    "RunCompensated": "COMPENSATED",
+    "RunCancelled": "CANCELLED",
+    "RunTerminated": "TERMINATED",
+}
+
+
+def check(evidence: Evidence, terms: Terms) -> list[Violation]:
+    """Everything that is wrong with a fault run."""
+    commits: dict[str, dict[int, Committed]] = defaultdict(dict)
+    for commit in evidence.commits:
+        commits[commit.run_id][commit.number] = commit
+    calls: dict[str, list[Called]] = defaultdict(list)
+    for call in evidence.calls:
+        calls[call.run_id].append(call)
+    stories = {}
+    violations = [*_journals(evidence), *_epochs(evidence), *_keys(evidence)]
+    for dumped in evidence.dump:
+        story = Story(dumped, commits[dumped.run_id], terms.own_errors)
+        stories[dumped.run_id] = story
+        violations += story.violations
+        violations += _starts(story, calls[dumped.run_id], terms)
+        violations += _ending(story, _standing(calls[dumped.run_id]), terms)
+    for run_id in calls.keys() - stories.keys():
+        violations.append(Violation("I5", run_id, "effects of a run that is in no journal"))
+    violations += _clients(evidence, stories, commits)
+    return violations
+
+
+# ---- the journal as such ---------------------------------------------------------------------------------------------
+
+
+def _journals(evidence: Evidence) -> Iterator[Violation]:
+    for run in evidence.dump:
+        yield from _chain(run)
+    yield from _in_doubt(evidence)
+    written = {(commit.run_id, commit.number): commit.data for commit in evidence.commits}
+    stored = {(run.run_id, number): data for run in evidence.dump for number, data, _ in run.entries}
+    for (run_id, number), data in written.items():
+        if (run_id, number) not in stored:
+            yield Violation("I9", run_id, f"entry {number} was durable and is gone")
+        elif stored[run_id, number] != data:
+            yield Violation("I9", run_id, f"entry {number} is no longer what was written")
+    for run_id, number in stored.keys() - written.keys():
+        yield Violation("I9", run_id, f"nobody wrote entry {number}")
+
+
+def _in_doubt(evidence: Evidence) -> Iterator[Violation]:
+    written = Counter((commit.run_id, commit.number) for commit in evidence.commits)
+    for (run_id, number), times in written.items():
+        if times > 1:
+            yield Violation("I9", run_id, f"entry {number} was written {times} times")
+    doubted = Counter((c.run_id, c.process) for c in evidence.commits if not c.acknowledged)
+    for (run_id, process), times in doubted.items():
+        if times > 1:
+            yield Violation("I9", run_id, f"process {process} left {times} entries in doubt")
+
+
+def _chain(run: Dumped) -> Iterator[Violation]:
+    previous = b""
+    for expected, (number, data, digest) in enumerate(run.entries, start=1):
+        if number != expected:
+            yield Violation("I9", run.run_id, f"entry {expected} is missing")
+            return
+        if sha256(previous + data).digest() != digest:
+            yield Violation("I9", run.run_id, f"entry {number} does not match its hash")
+        previous = digest
+
+
+def _epochs(evidence: Evidence) -> Iterator[Violation]:
+    highest = 0
+    for commit in evidence.commits:
+        if commit.epoch < highest:
+            yield Violation(
+                "I6",
+                commit.run_id,
+                f"entry {commit.number} of epoch {commit.epoch} is accepted after {highest}",
+            )
+        highest = max(highest, commit.epoch)
+        if f'"epoch":{commit.epoch}' not in commit.data[:200].decode(errors="replace"):
+            yield Violation(
+                "I6", commit.run_id, f"entry {commit.number} claims another epoch than {commit.epoch}"
+            )
+
+
+# ---- the participants' view ------------------------------------------------------------------------------------------
+
+
+def _keys(evidence: Evidence) -> Iterator[Violation]:
+    key_of: dict[tuple[str, str, str], str] = {}
+    user_of: dict[str, tuple[str, str, str]] = {}
+    for call in evidence.calls:
+        user = (call.run_id, call.step, "undo" if call.direction == "undo" else "do")
+        if key_of.setdefault(user, call.key) != call.key:
+            yield Violation(
+                "I4", call.run_id, f"{call.direction} {call.step}: {key_of[user]} became {call.key}"
+            )
+        elif user_of.setdefault(call.key, user) != user:
+            other = " ".join(user_of[call.key])
+            yield Violation("I4", call.run_id, f"{call.direction} {call.step} shares {call.key} with {other}")
+
+
+def _starts(story: Story, calls: list[Called], terms: Terms) -> Iterator[Violation]:
+    made: Counter[tuple[str, str]] = Counter()
+    undo_effects: list[StepStory] = []
+    for call in calls:
+        step = story.steps.get(call.step)
+        if step is None:
+            yield Violation("I5", call.run_id, f"{call.direction} {call.step} without any intent")
+            continue
+        if call.direction == "probe":
+            continue
+        made[call.step, call.direction] += 1
+        yield from _start(call, step, made[call.step, call.direction])
+        if call.direction == "do":
+            yield from _predecessors(call, story, terms)
+        elif call.effect == "first":
+            if undo_effects and undo_effects[-1].number < step.number:
+                yield Violation("I2", call.run_id, f"{call.step} was undone after {undo_effects[-1].name}")
+            undo_effects.append(step)
+
+
+def _start(call: Called, step: StepStory, number: int) -> Iterator[Violation]:
+    what = f"call {number} of {call.direction} {call.step}"
+    intents = [(ticket, due) for ticket, due in step.intents[call.direction] if 0 < ticket < call.ticket]
+    if number > len(intents):
+        yield Violation("I5", call.run_id, f"{what} with {len(intents)} durable intents")
+    elif call.at < intents[-1][1]:
+        yield Violation("I7", call.run_id, f"{what} comes {intents[-1][1] - call.at:g} s early")
+    if call.direction == "do":
+        if 0 < step.settled < call.ticket:
+            yield Violation("I3", call.run_id, f"{what} after its outcome was recorded")
+        if 0 < step.undo_scheduled < call.ticket:
+            yield Violation("I2", call.run_id, f"{what} after its compensation was scheduled")
+    else:
+        if 0 < step.undone < call.ticket:
+            yield Violation("I3", call.run_id, f"{what} after it was recorded as undone")
+        if call.result_given != step.result:
+            yield Violation(
+                "I2", call.run_id, f"{what} is given {call.result_given!r}, recorded is {step.result!r}"
+            )
+
+
+def _predecessors(call: Called, story: Story, terms: Terms) -> Iterator[Violation]:
+    for name in terms.predecessors.get(call.step, frozenset()):
+        before = story.steps.get(name)
+        if before is None or not 0 < before.settled < call.ticket:
+            yield Violation("I5", call.run_id, f"{call.step} starts before the outcome of {name} is durable")
+
+
+def _standing(calls: list[Called]) -> Counter[str]:
+    """How many effects of each step stand: done under different keys, and not undone since."""
+    standing: Counter[str] = Counter()
+    for call in sorted(calls, key=lambda call: call.effect_ticket):
+        if call.direction == "do" and call.effect == "first":
+            standing[call.step] += 1
+        elif call.direction == "undo" and call.effect != "none":
+            standing[call.step] = 0
+    return standing
+
+
+# ---- endings ---------------------------------------------------------------------------------------------------------
+
+
+def _ending(story: Story, standing: Counter[str], terms: Terms) -> Iterator[Violation]:
+    def wrong(message: str) -> Violation:
+        return Violation("I1", story.run_id, message)
+
+    if story.ending is None:
+        if not story.parked:
+            yield wrong(f"it stands at {story.status}: neither ended nor parked")
+        elif story.status != "PARKED" or story.ended_at is not None:
+            yield wrong(f"it is parked, but listed as {story.status}")
+        return
+    status = STATUS_OF[story.ending.event["event"]]
+    if story.status != status or story.ended_at is None:
+        yield wrong(f"it ended {status}, but is listed as {story.status}")
+    if story.parked:
+        yield wrong(f"it ended {status} while parked")
+    for step in story.steps.values():
+        if not step.settled:
+            yield wrong(f"it ended {status} while step {step.name} was open")
+        if step.undoable != (step.name in terms.undoable):
+            yield wrong(f"step {step.name} is not recorded as its author declared it")
+        yield from _stands(story, step, status, standing[step.name])
+    yield from map(wrong, _misnamed(story, status))
+
+
+def _misnamed(story: Story, status: str) -> Iterator[str]:
+    """What contradicts the name of the ending."""
+    skipped = sorted(step.name for step in story.steps.values() if step.undo_skipped)
+    undone = [step.name for step in story.steps.values() if step.undone]
+    if story.rollback and skipped and sorted(story.ending.event.get("residue", ())) != skipped:
+        yield f"it ended {status} although the effects of {', '.join(skipped)} were left open"
+    if status == "COMPENSATED" and not undone:
+        yield "it ended COMPENSATED and nothing was undone"
+    if status == "FAILED" and undone:
+        yield f"it ended FAILED although {', '.join(undone)} were undone"
+    if (status == "COMPLETED") == bool(story.rollback):
+        yield f"it ended {status} {'after' if story.rollback else 'without'} a rollback"
+    if status == "CANCELLED" and not story.cancel_requested:
+        yield "it ended CANCELLED and nobody had asked for it"
+    first_undo = min((step.undo_scheduled for step in story.undoing), default=story.ending.ticket)
+    if status == "COMPLETED" and 0 < story.cancel_requested < first_undo:
+        yield "it ended COMPLETED although it was cancelled before"
+
+
+def _stands(story: Story, step: StepStory, status: str, effects: int) -> Iterator[Violation]:
+    """Whether what stands of a step fits the ending."""
+    expected_to_stand = status == "COMPLETED" and step.done and not step.cancelled
+    if expected_to_stand:
+        if effects != 1 and not step.by_operator:
+            yield Violation(
+                "I1", story.run_id, f"it ended {status}, and {effects} effects of {step.name} stand"
+            )
+        if step.undo_scheduled:
+            yield Violation("I2", story.run_id, f"it ended {status}, and {step.name} was undone")
+        return
+    if not step.undoable or step.undo_skipped:
+        return
+    if effects and not step.by_operator:
+        yield Violation("I1", story.run_id, f"it ended {status}, and the effect of {step.name} still stands")
+    if step.may_stand and not step.undone:
+        yield Violation(
+            "I1", story.run_id, f"it ended {status}, and {step.name} was never recorded as undone"
+        )
+
+
+# ---- the clients' view -----------------------------------------------------------------------------------------------
+
+
+def _clients(
+    evidence: Evidence, stories: dict[str, Story], commits: dict[str, dict[int, Committed]]
+) -> Iterator[Violation]:
+    for said in evidence.said:
+        story = stories.get(said.run_id)
+        if said.what not in ("started", "cancelled", "ended"):
+            continue
+        if story is None:
+            yield Violation("I1", said.run_id, f"a client was told that it is {said.what}, and it is lost")
+            continue
+        if said.what == "started":
+            first = commits[said.run_id].get(1)
+            durable = first.ticket if first else 0
+        elif said.what == "cancelled":
+            durable = story.cancel_requested
+        else:
+            durable = story.ending.ticket if story.ending else 0
+            yield from _told(story, said.detail)
+        if not 0 < durable < said.ticket:
+            yield Violation(
+                "G3", said.run_id, f"a client was told that it is {said.what} before that was durable"
+            )
+
+
+def _told(story: Story, detail: object) -> Iterator[Violation]:
+    if story.ending is None:
+        return
+    event = story.ending.event
+    recorded = (event["event"], event["result"]) if event["event"] == "RunCompleted" else event["event"]
+    if detail != recorded:
+        yield Violation("I3", story.run_id, f"a client was told {detail!r}, and recorded is {recorded!r}")

@@ -1,0 +1,362 @@
+"""Runs a saga on a real engine whose process dies where a test says, and opens the store again, until all is quiet.
+
+A process is an event loop (in virtual time), an engine and its clients. It dies at a store write or at a participant's
+call; then nothing of it writes, takes effect or tells anybody anything, whatever its tasks would still do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+import makegood as mg
+from makegood.store.memory import MemoryStore
+from makegood.testing import VirtualTimeLoop
+from makegood.worker import recovery
+from tests.faults.evidence import Committed, Dumped, Evidence
+from tests.faults.participants import Script
+from tests.faults.sagas import Saga
+
+BEGIN_SECONDS = 1_000_000_000.0
+PATIENCE_SECONDS = 3_600
+QUIET_LOOK_SECONDS = 600.0
+PROCESS_LIMIT = 12
+RUN_ID = "order-42"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The process ends at the ``number``-th store write, or call of a participant, counted over all processes.
+
+    At a write: ``before`` it; ``unacknowledged``: it is durable, the engine never hears of it; ``acknowledged``: the
+    process ends before it does anything else that can be seen outside; ``stop``: no crash, the engine is closed.
+    At a call: ``before`` its effect or ``after`` it.
+    """
+
+    kind: str
+    number: int
+    when: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scenario. ``cancel_at``: where a client asks to cancel. ``operator``: what is done to a parked run."""
+
+    script: Script = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+    cancel_at: tuple[str, int] | None = None
+    operator: str = ""
+    insists: bool = False  # after a crash the client starts the run again, although it was acknowledged
+    seconds: dict[str, float] = field(default_factory=dict)
+    commit_seconds: float = 0.0
+    run_ids: tuple[str, ...] = (RUN_ID,)
+    dice: int = 0
+    steps_back_seconds: float = 0.0  # how far the wall clock is set back at each restart
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if value)
+
+
+@dataclass
+class Outcome:
+    evidence: Evidence
+    writes: int
+    calls: int
+    fired: int
+
+
+class Life:
+    """One process: alive, doomed (it dies before anything else leaves it) or dead."""
+
+    def __init__(self, evidence: Evidence, number: int, loop: VirtualTimeLoop) -> None:
+        self.evidence = evidence
+        self.number = number
+        self.dead = False
+        self.doomed = False
+        self.died: asyncio.Future[None] = loop.create_future()
+        self.stopped: asyncio.Future[None] = loop.create_future()
+        self.cancel_wanted: asyncio.Future[None] = loop.create_future()
+
+    async def pass_out(self) -> None:
+        """To be awaited before anything leaves the process."""
+        if self.doomed or self.dead:
+            await self.die()
+
+    async def die(self) -> None:
+        self.dead = True
+        settle(self.died)
+        await asyncio.get_running_loop().create_future()
+
+    def say(self, run_id: str, what: str, detail: Any = None) -> None:
+        if not self.dead:
+            self.evidence.say(run_id, what, detail)
+
+
+def settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class World:
+    """What outlives the processes: the store, the participants, the evidence, and what is going to go wrong."""
+
+    def __init__(self, saga: Saga, case: Case, store: Callable[[], Any]) -> None:
+        self.saga = saga
+        self.case = case
+        self.evidence = Evidence()
+        self.make_store = store
+        self.counts = {"write": 0, "call": 0}
+        self.faults = {(fault.kind, fault.number): fault.when for fault in case.faults}
+        self.fired = 0
+        self.cancel_wanted = False
+        self.life: Life
+        saga.services.begin(self.evidence, case.script, case.seconds)
+        saga.services.watch = self.called
+
+    def count(self, kind: str) -> str | None:
+        """Count a write or call; what goes wrong at it, if anything."""
+        self.counts[kind] += 1
+        number = self.counts[kind]
+        if self.case.cancel_at == (kind, number):
+            self.cancel_wanted = True
+            settle(self.life.cancel_wanted)
+        when = self.faults.get((kind, number))
+        self.fired += when is not None
+        return when
+
+    async def called(self, moment: str, fate: str | None) -> str | None:
+        await self.life.pass_out()
+        if moment == "before":
+            fate = self.count("call")
+        if fate == moment:
+            await self.life.die()
+        return fate
+
+
+class WatchedStore:
+    """A store as one process sees it: counts and logs the writes, and lets the process die at them."""
+
+    def __init__(self, inner: Any, world: World, life: Life) -> None:
+        self.inner = inner
+        self.world = world
+        self.life = life
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def close(self) -> None:
+        await self.life.pass_out()
+        await self.inner.close()
+
+    async def take_over(self, worker: str) -> Any:
+        return await self._write(self.inner.take_over, worker)
+
+    async def adopt(self, *args: Any) -> Any:
+        return await self._write(self.inner.adopt, *args)
+
+    async def commit(self, epoch: int, writes: Sequence[Any]) -> Any:
+        return await self._write(self.inner.commit, epoch, writes)
+
+    async def _write(self, verb: Any, *args: Any) -> Any:
+        life, seconds = self.life, self.world.case.commit_seconds
+        await asyncio.sleep(seconds / 2)
+        await life.pass_out()
+        when = self.world.count("write")
+        if when == "before":
+            await life.die()
+        result = await verb(*args)
+        noted = self._note(*args, result) if verb == self.inner.commit else []
+        if when == "unacknowledged":
+            await life.die()
+        await asyncio.sleep(seconds / 2)
+        if life.dead:
+            await life.die()
+        life.doomed = life.doomed or when == "acknowledged"
+        if when == "stop":
+            settle(life.stopped)
+        for commit in noted:
+            commit.acknowledged = True
+        return result
+
+    def _note(self, epoch: int, writes: Sequence[Any], taken: Sequence[Any]) -> list[Committed]:
+        evidence = self.world.evidence
+        ticket = evidence.ticket()
+        noted = [
+            Committed(
+                ticket,
+                self.world.saga.services.now(),
+                self.life.number,
+                epoch,
+                write.id,
+                write.entry.number,
+                write.entry.data,
+            )
+            for write in writes
+            if write not in taken
+        ]
+        evidence.commits += noted
+        return noted
+
+
+def run(saga: Saga, case: Case, store: Callable[[], Any] | None = None) -> Outcome:
+    """Run a case to its end; ``store`` makes the store's object for each process (by default one MemoryStore)."""
+    memory = MemoryStore()
+    world = World(saga, case, store or (lambda: memory))
+    elapsed = 0.0
+    with mock.patch.object(recovery, "LOOK_SECONDS", QUIET_LOOK_SECONDS):
+        for number in range(1, PROCESS_LIMIT + 1):
+            back = case.steps_back_seconds * (number - 1)
+            loop = VirtualTimeLoop(begin=BEGIN_SECONDS + elapsed - back)
+            died = _live(world, number, loop)
+            elapsed += loop.elapsed
+            if not died:
+                break
+        else:
+            raise AssertionError(f"{PROCESS_LIMIT} processes were not enough")
+    return Outcome(world.evidence, world.counts["write"], world.counts["call"], world.fired)
+
+
+def _live(world: World, number: int, loop: VirtualTimeLoop) -> bool:
+    """One process, from its start to its end; whether another is needed."""
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(_process(world, number, loop))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def _process(world: World, number: int, loop: VirtualTimeLoop) -> bool:
+    life = world.life = Life(world.evidence, number, loop)
+    services = world.saga.services
+    services.now, services.process = loop.now, number
+    inner = world.make_store()
+    engine = mg.Engine(
+        "memory://", [world.saga.workflow], now=loop.now, dice=random.Random(world.case.dice).random
+    )
+    engine._store = WatchedStore(inner, world, life)
+    clients = loop.create_task(_clients(world, life, engine))
+    first = asyncio.FIRST_COMPLETED
+    await asyncio.wait((clients, life.died, life.stopped), return_when=first)
+    if life.died.done() or life.doomed:
+        pass
+    elif life.stopped.done():
+        closing = loop.create_task(engine.__aexit__(None, None, None))
+        await asyncio.wait((closing, life.died), return_when=first)
+    else:
+        clients.result()
+        await engine.__aexit__(None, None, None)
+        world.evidence.dump = await _dump(inner)
+        return False
+    life.dead = True
+    await _bury(inner)
+    world.evidence.deaths += 1
+    return True
+
+
+async def _bury(inner: Any) -> None:
+    """Let the tasks of a dead process unwind, unheard, and free what the operating system would free."""
+    this = asyncio.current_task()
+    quiet_rounds = 0
+    while quiet_rounds < 2:
+        left = [task for task in asyncio.all_tasks() if task is not this]
+        quiet_rounds = 0 if left else quiet_rounds + 1
+        for task in left:
+            task.cancel()
+        for _ in range(3):  # whatever these tasks have started gets to the point where it is stopped for good
+            await asyncio.sleep(0)
+    await inner.close()
+
+
+async def _dump(inner: Any) -> list[Dumped]:
+    await inner.open()
+    dump = []
+    for row in await inner.list(limit=1_000):
+        entries = [(one.number, bytes(one.data), bytes(one.hash)) for one in await inner.journal(row.key)]
+        dump.append(Dumped(row.id, row.status, row.ended_at, entries))
+    await inner.close()
+    return dump
+
+
+# ---- the clients -----------------------------------------------------------------------------------------------------
+
+
+async def _clients(world: World, life: Life, engine: mg.Engine) -> None:
+    await engine.__aenter__()
+    async with asyncio.TaskGroup() as group:
+        for run_id in world.case.run_ids:
+            group.create_task(_unless_stopped(life, _customer(world, life, engine, run_id)))
+
+
+async def _unless_stopped(life: Life, customer: Coroutine[Any, Any, None]) -> None:
+    """A client of an engine that is being closed gets an error, and comes again."""
+    try:
+        await customer
+    except mg.MakegoodError:
+        if not life.stopped.done():
+            raise
+
+
+async def _customer(world: World, life: Life, engine: mg.Engine, run_id: str) -> None:
+    """Start the run, or find it again, wait for its end, and cancel it or help it on if the case says so."""
+    known = {said.what for said in world.evidence.said if said.run_id == run_id}
+    if "started" in known and not world.case.insists:
+        handle = await engine.get(run_id)
+    else:
+        life.say(run_id, "start")
+        handle = await engine.start(world.saga.workflow, run_id, id=run_id)
+        life.say(run_id, "started")
+    ending = asyncio.ensure_future(_unless_stopped(life, _wait_for_end(life, handle)))
+    if world.case.cancel_at is not None and "cancelled" not in known:
+        await _cancel(world, life, handle, ending)
+    done, _ = await asyncio.wait((ending,), timeout=PATIENCE_SECONDS)
+    if not done and world.case.operator:
+        await _operate(world, life, handle, ending)
+    if ending.done():
+        ending.result()
+    ending.cancel()
+
+
+async def _wait_for_end(life: Life, handle: mg.RunHandle[Any]) -> None:
+    try:
+        result = await handle.result()
+    except mg.RunError as error:
+        life.say(handle.id, "ended", type(error).__name__)
+    else:
+        life.say(handle.id, "ended", ("RunCompleted", result))
+
+
+async def _cancel(world: World, life: Life, handle: mg.RunHandle[Any], ending: asyncio.Future[None]) -> None:
+    if world.cancel_wanted:
+        settle(life.cancel_wanted)
+    await asyncio.wait(
+        (ending, life.cancel_wanted), timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+    )
+    if ending.done() or not world.cancel_wanted:
+        return
+    life.say(handle.id, "cancel")
+    try:
+        await handle.cancel("the customer changed their mind", by="customer")
+    except mg.NotPossible:
+        life.say(handle.id, "refused")
+    else:
+        life.say(handle.id, "cancelled")
+
+
+async def _operate(world: World, life: Life, handle: mg.RunHandle[Any], ending: asyncio.Future[None]) -> None:
+    """Repair the services, and help every parked step on."""
+    world.saga.services.repair()
+    for _ in world.saga.steps:
+        description = await handle.describe()
+        if not description.parked:
+            return
+        act = getattr(handle, world.case.operator)
+        given = ("resolved by hand",) if world.case.operator == "resolve" else ()
+        with contextlib.suppress(mg.NotPossible):
+            await act(*given, step=next(iter(description.parked)), by="operator")
+        await asyncio.wait((ending,), timeout=PATIENCE_SECONDS)

@@ -1,0 +1,131 @@
+"""The services that a saga calls: they know nothing of the engine, act by script, honour keys, and write down what they did.
+
+A script is a list of behaviours, one per call of that step; the last one repeats.
+
+do     ok · fail (no effect, raises) · decline (the same, fatal) · lost (took effect, no answer) · silent (neither)
+       cut / cut-done (an ambiguous network error without / after the effect)
+       interrupted (took effect, no answer, and its cancellation comes out as another error)
+undo   the same, without decline
+probe  ok (the truth) · fail
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from tests.faults.evidence import Called, Evidence
+
+Script = Mapping[tuple[str, str], Sequence[str]]  # (direction, step) → behaviours
+
+
+class Refused(Exception):
+    """The service says no: the effect did not happen."""
+
+
+class Declined(Exception):
+    """The service says no, and will always do."""
+
+
+class ConnectionCut(Exception):
+    """Nobody knows what the service did."""
+
+
+class Interrupted(Exception):
+    """What a client library makes of a cancellation."""
+
+
+class Services:
+    """All participants of one fault run. ``now`` is the wall clock; ``watch`` is told of every call.
+
+    It is asked before and after the effect, and may let the process die there.
+    """
+
+    def __init__(self) -> None:
+        self.begin(Evidence(), {}, {})
+
+    def begin(self, evidence: Evidence, script: Script, seconds: Mapping[str, float]) -> None:
+        """Forget everything, and act by this script from now on; a step takes ``seconds`` (0 if not named)."""
+        self.evidence = evidence
+        self.script = script
+        self.seconds = seconds
+        self.calls: Counter[tuple[str, str, str]] = Counter()
+        self.answers: dict[str, str] = {}  # key → the answer to its first use
+        self.process = 0
+        self.now: Callable[[], float] = lambda: 0.0
+        self.watch: Callable[[str, str | None], Awaitable[str | None]] = _ignore
+
+    def repair(self) -> None:
+        """From now on everything works."""
+        self.script = {}
+
+    async def do(self, run_id: str, step: str, key: str) -> str:
+        return await self._serve(run_id, step, "do", key)
+
+    async def undo(self, run_id: str, step: str, key: str, result: str | None) -> None:
+        await self._serve(run_id, step, "undo", key, result)
+
+    async def probe(self, run_id: str, step: str, key: str) -> str | None:
+        """The answer to an earlier use of the key, or None if there was none."""
+        await self.watch("before", None)
+        call = self._arrived(run_id, step, "probe", key, None)
+        if self._behaviour(call) == "fail":
+            raise Refused(step)
+        call.answer = self.answers.get(key)
+        return call.answer
+
+    async def _serve(
+        self, run_id: str, step: str, direction: str, key: str, result: str | None = None
+    ) -> str:
+        fate = await self.watch("before", None)
+        call = self._arrived(run_id, step, direction, key, result)
+        behaviour = self._behaviour(call)
+        seconds = self.seconds.get(step, 0.0)
+        await asyncio.sleep(seconds / 2)
+        if behaviour == "fail":
+            raise Refused(f"{direction} {step}")
+        if behaviour == "decline":
+            raise Declined(f"{direction} {step}")
+        if behaviour == "cut":
+            raise ConnectionCut(f"{direction} {step}")
+        if behaviour == "silent":
+            await _for_ever()
+        self._take_effect(call)
+        await self.watch("after", fate)
+        if behaviour == "cut-done":
+            raise ConnectionCut(f"{direction} {step}")
+        if behaviour == "lost":
+            await _for_ever()
+        if behaviour == "interrupted":
+            try:
+                await _for_ever()
+            except asyncio.CancelledError:
+                raise Interrupted(f"{direction} {step}") from None
+        await asyncio.sleep(seconds / 2)
+        return call.answer
+
+    def _arrived(self, run_id: str, step: str, direction: str, key: str, result: str | None) -> Called:
+        call = Called(self.evidence.ticket(), self.now(), self.process, run_id, step, direction, key, result)
+        self.evidence.calls.append(call)
+        return call
+
+    def _behaviour(self, call: Called) -> str:
+        behaviours = self.script.get((call.direction, call.step), ("ok",))
+        number = self.calls[call.run_id, call.direction, call.step]
+        self.calls[call.run_id, call.direction, call.step] += 1
+        return behaviours[min(number, len(behaviours) - 1)]
+
+    def _take_effect(self, call: Called) -> None:
+        call.effect = "repeat" if call.key in self.answers else "first"
+        call.effect_ticket = self.evidence.ticket()
+        call.answer = self.answers.setdefault(call.key, f"{call.direction}:{call.step}:{call.effect_ticket}")
+
+
+async def _ignore(_moment: str, _fate: str | None) -> str | None:
+    return None
+
+
+async def _for_ever() -> Any:
+    await asyncio.get_running_loop().create_future()

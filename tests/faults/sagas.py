@@ -1,0 +1,255 @@
+"""The sagas that the fault tests run: the order saga, and sagas generated from a small grammar.
+
+A saga knows what the checker may demand of it (``Terms``); its steps call the participants and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import makegood as mg
+from tests.faults.participants import ConnectionCut, Declined, Services
+
+TIMEOUT_SECONDS = 10
+PATIENT = mg.Retry(delays=[0, 1, 30])
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the author of a saga promises: the checker's only knowledge of the code.
+
+    ``predecessors``: steps that must be settled and durable before the step may start.
+    """
+
+    undoable: frozenset[str]
+    best_effort: frozenset[str] = frozenset()
+    predecessors: dict[str, frozenset[str]] = field(default_factory=dict)
+    own_errors: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Saga:
+    name: str
+    services: Services
+    workflow: mg.Workflow[..., Any]
+    terms: Terms
+    steps: tuple[str, ...]
+    probed: frozenset[str] = frozenset()
+
+
+def make_step(services: Services, name: str, **options: Any) -> mg.Step[..., str]:
+    """A step that calls the service of its name."""
+
+    async def do(run_id: str) -> str:
+        return await services.do(run_id, name, mg.idempotency_key())
+
+    return mg.step(
+        name=name,
+        timeout=TIMEOUT_SECONDS,
+        fatal=(Declined,),
+        unknown=(ConnectionCut,),
+        **options,
+    )(do)
+
+
+def make_undoable(
+    services: Services, name: str, *, undo_retry: mg.Retry | None = PATIENT, **options: Any
+) -> Any:
+    declared = make_step(services, name, **options)
+
+    @declared.compensation(retry=undo_retry, timeout=TIMEOUT_SECONDS)
+    async def undo(result: str | None, run_id: str) -> None:
+        await services.undo(run_id, name, mg.idempotency_key(), result)
+
+    return declared
+
+
+def add_probe(services: Services, declared: mg.Step[..., str]) -> None:
+    name = declared.options_.name
+
+    @declared.probe
+    async def probe(run_id: str) -> str | mg.NotDone:
+        answer = await services.probe(run_id, name, mg.idempotency_key())
+        return mg.NotDone() if answer is None else answer
+
+
+def order_saga(services: Services) -> Saga:
+    """Charge, reserve (which can be probed), label, and a best-effort email."""
+    charge = make_undoable(services, "charge", retry=mg.Retry(delays=[0, 1]))
+    reserve = make_undoable(services, "reserve", retry=mg.Retry(delays=[0, 1]))
+    add_probe(services, reserve)
+    label = make_undoable(services, "label", retry=None)
+    email = make_step(services, "email", retry=None, critical=False)
+
+    @mg.workflow
+    async def order(order_id: str) -> str:
+        receipt = await charge(order_id)
+        hold = await reserve(order_id)
+        tracking = await label(order_id)
+        await email(order_id)
+        return f"{receipt} {hold} {tracking}"
+
+    before = ("charge", "reserve", "label", "email")
+    terms = Terms(
+        undoable=frozenset(("charge", "reserve", "label")),
+        best_effort=frozenset(("email",)),
+        predecessors={name: frozenset(before[:position]) for position, name in enumerate(before)},
+    )
+    return Saga("order", services, order, terms, before, frozenset(("reserve",)))
+
+
+# ---- generated sagas -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Do:
+    """A step; ``kind``: undoable, probed (and undoable), plain (nothing to undo), best-effort or best-effort-undoable."""
+
+    name: str
+    kind: str = "undoable"
+    retries: bool = False
+    parks: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """``kind``: one after the other (then), gather, group, within or sleep (seconds), try (its error is swallowed)."""
+
+    kind: str
+    parts: tuple[Any, ...] = ()
+    seconds: float = 0.0
+
+
+def generated_saga(services: Services, plan: Any, name: str = "generated") -> Saga:
+    """The saga of a plan."""
+    nodes = list(_steps_of(plan))
+    steps = {node.name: _declared(services, node) for node in nodes}
+
+    @mg.workflow(name="generated")
+    async def play(run_id: str) -> str:
+        return str(await _start(plan, steps, run_id))
+
+    terms = Terms(
+        undoable=frozenset(node.name for node in nodes if "undoable" in node.kind or node.kind == "probed"),
+        best_effort=frozenset(node.name for node in nodes if node.kind.startswith("best-effort")),
+        predecessors=_predecessors(plan),
+    )
+    probed = frozenset(node.name for node in nodes if node.kind == "probed")
+    return Saga(name, services, play, terms, tuple(steps), probed)
+
+
+def _declared(services: Services, node: Do) -> mg.Step[..., str]:
+    options: dict[str, Any] = {
+        "retry": mg.Retry(delays=[0, 2]) if node.retries else None,
+        "critical": not node.kind.startswith("best-effort"),
+        "on_exhausted": "park" if node.parks else "fail",
+    }
+    if node.kind in ("plain", "best-effort"):
+        return make_step(services, node.name, **options)
+    declared = make_undoable(services, node.name, undo_retry=mg.Retry(delays=[0, 3]), **options)
+    if node.kind == "probed":
+        add_probe(services, declared)
+    return declared
+
+
+def _start(node: Any, steps: dict[str, mg.Step[..., str]], run_id: str) -> Any:
+    """Something to await."""
+    if isinstance(node, Do):
+        return steps[node.name](run_id)
+    parts = [partial(_start, part, steps, run_id) for part in node.parts]
+    return KINDS[node.kind](parts, node.seconds)
+
+
+async def _then(parts: list[Any], _: float) -> Any:
+    return [await part() for part in parts]
+
+
+async def _gather(parts: list[Any], _: float) -> Any:
+    return await asyncio.gather(*(part() for part in parts))
+
+
+async def _group(parts: list[Any], _: float) -> Any:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(part()) for part in parts]
+    return [task.result() for task in tasks]
+
+
+async def _within(parts: list[Any], seconds: float) -> Any:
+    try:
+        async with asyncio.timeout(seconds):
+            return await _then(parts, 0)
+    except TimeoutError:
+        return "too late"
+
+
+async def _try(parts: list[Any], _: float) -> Any:
+    try:
+        return await _then(parts, 0)
+    except Exception:  # noqa: BLE001 - whatever a group of steps may raise
+        return "swallowed"
+
+
+async def _sleep(parts: list[Any], seconds: float) -> Any:
+    await asyncio.sleep(seconds)
+    return await _then(parts, 0)
+
+
+KINDS = {"then": _then, "gather": _gather, "group": _group, "within": _within, "try": _try, "sleep": _sleep}
+
+
+def _steps_of(node: Any) -> Iterable[Do]:
+    if isinstance(node, Do):
+        yield node
+    else:
+        for part in node.parts:
+            yield from _steps_of(part)
+
+
+def _predecessors(plan: Any) -> dict[str, frozenset[str]]:
+    """Who is certainly over before whom: parts of a ``then``, a ``try``, a ``within`` or a ``sleep`` go one by one.
+
+    What a ``within`` or ``try`` abandons may still be ending while the run goes on; those steps precede nobody.
+    """
+    found: dict[str, frozenset[str]] = {}
+
+    def walk(node: Any, before: frozenset[str]) -> frozenset[str]:
+        if isinstance(node, Do):
+            found[node.name] = before
+            return frozenset((node.name,))
+        inside: frozenset[str] = frozenset()
+        for part in node.parts:
+            over = walk(part, before if node.kind in ("gather", "group") else before | inside)
+            inside |= over
+        return frozenset() if node.kind in ("within", "try") else inside
+
+    walk(plan, frozenset())
+    return found
+
+
+def random_plan(dice: random.Random, size: int, depth: int = 2) -> Any:
+    """A plan of about ``size`` steps, at most six, none of them twice."""
+    names = iter("abcdef"[:size])
+
+    def step() -> Do:
+        kind = dice.choice(("undoable", "undoable", "undoable", "probed", "plain", "best-effort-undoable"))
+        return Do(next(names), kind, retries=dice.random() < 0.3, parks=dice.random() < 0.1)
+
+    def block(left: int, depth: int) -> Any:
+        if left == 1 and (depth == 0 or dice.random() < 0.6):
+            return step()
+        kind = dice.choice(("then", "then", "gather", "group", "within", "try", "sleep"))
+        seconds = dice.choice((0.001, 0.004, 2.0, 20.0))
+        if depth == 0:
+            return Block("then", tuple(step() for _ in range(left)))
+        if left == 1:
+            kind = dice.choice(("within", "try", "sleep"))
+            return Block(kind, (step(),), seconds)
+        cut = dice.randint(1, left - 1)
+        return Block(kind, (block(cut, depth - 1), block(left - cut, depth - 1)), seconds)
+
+    return block(size, depth)

@@ -1,0 +1,263 @@
+"""A run's journal, read without the engine: what was intended, settled and undone, each with the ticket of its commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from tests.faults.evidence import Committed, Dumped
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    invariant: str
+    run_id: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant} · run {self.run_id}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """An event of the journal: the commit that made it durable (0: none did), the clocks, and the event itself."""
+
+    ticket: int
+    durable_at: float
+    written_at: float
+    event: dict[str, Any]
+
+
+@dataclass(slots=True)
+class StepStory:
+    """One step as told by the journal. An intent is (ticket, not to be acted upon before)."""
+
+    number: int
+    name: str
+    undoable: bool
+    critical: bool
+    intents: dict[str, list[tuple[int, float]]] = field(default_factory=lambda: {"do": [], "undo": []})
+    done: int = 0
+    result: Any = None
+    by_operator: bool = (
+        False  # a person's word for the result or the undo: the participants know nothing of it
+    )
+    failed: int = 0
+    skipped: int = 0
+    cancelled: int = 0
+    unknown: bool = False
+    undo_scheduled: int = 0
+    undone: int = 0
+    undo_skipped: int = 0
+
+    @property
+    def settled(self) -> int:
+        return self.done or self.failed or self.skipped
+
+    @property
+    def may_stand(self) -> bool:
+        """Whether, as far as the journal knows, its effect was or may have been there before any undo."""
+        return bool(self.done) or self.unknown
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the workflow went on without its result."""
+        return bool(self.failed or self.skipped or self.cancelled)
+
+
+ENDINGS = ("RunCompleted", "RunFailed", "RunCompensated", "RunCancelled", "RunTerminated")
+
+
+class Story:
+    """A fold over a run's journal; what cannot be is a violation."""
+
+    def __init__(self, dumped: Dumped, commits: dict[int, Committed], own_errors: frozenset[str]) -> None:
+        self.run_id = dumped.run_id
+        self.status = dumped.status
+        self.ended_at = dumped.ended_at
+        self.own_errors = own_errors
+        self.steps: dict[str, StepStory] = {}
+        self.by_number: dict[int, StepStory] = {}
+        self.undoing: list[StepStory] = []
+        self.timers: dict[int, tuple[float, str]] = {}
+        self.parked: set[int] = set()
+        self.ending: Fact | None = None
+        self.rollback = 0
+        self.cancel_requested = 0
+        self.seen: set[str] = set()
+        self.violations: list[Violation] = []
+        for number, data, _ in dumped.entries:
+            commit = commits.get(number)
+            entry = msgspec.json.decode(data)
+            ticket, durable_at = (commit.ticket, commit.at) if commit else (0, 0.0)
+            for event in entry["events"]:
+                self._take(Fact(ticket, durable_at, entry["at"], event))
+
+    def violated(self, invariant: str, message: str) -> None:
+        self.violations.append(Violation(invariant, self.run_id, message))
+
+    def _take(self, fact: Fact) -> None:
+        kind = fact.event["event"]
+        if self.ending is not None:
+            self.violated("I3", f"{kind} is recorded after the ending")
+        if kind in ENDINGS:
+            self.ending = fact
+        else:
+            step = self.by_number.get(fact.event.get("step", -1))
+            getattr(self, f"_{kind}")(fact, step)
+        self.seen.add(kind)
+
+    # ---- steps -------------------------------------------------------------------------------------------------------
+
+    def _RunStarted(self, fact: Fact, _: StepStory | None) -> None:  # noqa: N802 - named as the event
+        if self.seen:
+            self.violated("I9", "the run starts twice")
+
+    def _StepScheduled(self, fact: Fact, _: StepStory | None) -> None:  # noqa: N802
+        event = fact.event
+        step = StepStory(
+            event["step"], event["name"], event.get("undoable", False), event.get("critical", True)
+        )
+        if step.number != len(self.by_number) + 1 or step.name in self.steps:
+            self.violated("I3", f"step {step.number} ({step.name}) is scheduled twice or out of order")
+        self.steps[step.name] = self.by_number[step.number] = step
+        step.intents["do"].append((fact.ticket, event.get("due", 0.0)))
+        if self.rollback:
+            self.violated("I2", f"step {step.name} is scheduled in the rollback")
+
+    def _StepCompleted(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+        if step.settled:
+            self.violated("I3", f"a result of step {step.name} is recorded, but it was settled before")
+        step.done, step.result, step.unknown = fact.ticket, fact.event.get("result"), False
+        step.by_operator |= bool(fact.event.get("by"))
+        self.parked.discard(step.number)
+
+    def _AttemptFailed(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+        event = fact.event
+        undoing = bool(step.undo_scheduled)
+        if step.undone or (step.settled and not undoing):
+            self.violated("I3", f"an attempt of step {step.name} ends after what it was for was recorded")
+        if not undoing:
+            step.unknown |= event.get("unknown", False)
+            if event.get("lost") and not event.get("unknown"):
+                self.violated("I2", f"a lost attempt of step {step.name} is not recorded as unknown")
+        if event["then"] == "retry":
+            step.intents["undo" if undoing else "do"].append((fact.ticket, event.get("retry_at", 0.0)))
+
+    def _ProbeAnswered(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+        event = fact.event
+        if step.settled:
+            self.violated("I3", f"step {step.name} is probed after it was settled")
+        if event["outcome"] != "unknown":
+            step.unknown = False
+        if event["outcome"] == "done":
+            step.done, step.result = fact.ticket, event.get("result")
+        if event["then"] == "retry":
+            step.intents["do"].append((fact.ticket, event.get("retry_at", 0.0)))
+
+    def _StepFailed(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+        if step.settled:
+            self.violated("I3", f"step {step.name} fails after it was settled")
+        if step.unknown and not fact.event.get("unknown"):
+            self.violated("I2", f"step {step.name} fails as if its unknown outcome had been settled")
+        step.failed = fact.ticket
+        self.parked.discard(step.number)
+
+    def _StepSkipped(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+        step.skipped = fact.ticket
+        self.parked.discard(step.number)
+
+    def _StepCancelled(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+        step.cancelled = fact.ticket
+
+    # ---- timers ------------------------------------------------------------------------------------------------------
+
+    def _TimerStarted(self, fact: Fact, _: None) -> None:  # noqa: N802
+        self.timers[fact.event["timer"]] = (fact.event["due"], "waits")
+
+    def _TimerFired(self, fact: Fact, _: None) -> None:  # noqa: N802
+        timer = fact.event["timer"]
+        due, state = self.timers.get(timer, (0.0, "never started"))
+        if state != "waits":
+            self.violated("I7", f"timer {timer} fires, but it {state}")
+        if fact.ticket and fact.durable_at < due:
+            self.violated("I7", f"timer {timer} fires {due - fact.durable_at:g} s early")
+        self.timers[timer] = (due, "has fired")
+
+    def _TimerCancelled(self, fact: Fact, _: None) -> None:  # noqa: N802
+        timer = fact.event["timer"]
+        self.timers[timer] = (self.timers[timer][0], "was cancelled")
+
+    # ---- the rollback ------------------------------------------------------------------------------------------------
+
+    def _CancelRequested(self, fact: Fact, _: None) -> None:  # noqa: N802
+        self.cancel_requested = self.cancel_requested or fact.ticket
+        if not fact.event.get("by"):
+            self.violated("I9", "a cancellation is recorded without who asked for it")
+
+    def _RollbackStarted(self, fact: Fact, _: None) -> None:  # noqa: N802
+        event = fact.event
+        self.rollback = fact.ticket
+        error = event.get("failure", {}).get("type", "")
+        if event.get("cancelled"):
+            caused = bool(self.cancel_requested)
+        elif event.get("step"):
+            blamed = self.steps.get(event["step"])
+            caused = blamed is not None and bool(blamed.failed)
+        elif error == "TimeoutError":
+            caused = "TimerFired" in self.seen
+        else:
+            caused = "StepFailed" in self.seen or error in self.own_errors
+        if not caused:
+            self.violated(
+                "I2", f"a rollback starts without a recorded fault or cancellation ({error or 'no cause'})"
+            )
+
+    def _CompensationScheduled(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+        if step.undo_scheduled:
+            self.violated("I2", f"the compensation of step {step.name} is scheduled twice")
+        if self.undoing:
+            last = self.undoing[-1]
+            if last.number <= step.number:
+                self.violated(
+                    "I2", f"step {step.name} is undone after {last.name}, which was scheduled before it"
+                )
+            if not (last.undone or last.undo_skipped):
+                self.violated("I2", f"step {step.name} is to be undone while the undo of {last.name} is open")
+        if not step.may_stand:
+            self.violated("I2", f"step {step.name} is to be undone although it was not done")
+        if not (self.rollback or (step.abandoned and step.may_stand)):
+            self.violated("I2", f"step {step.name} is to be undone without a recorded fault or cancellation")
+        step.undo_scheduled = fact.ticket
+        step.intents["undo"].append((fact.ticket, fact.event.get("due", 0.0)))
+        self.undoing.append(step)
+
+    def _CompensationCompleted(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+        if step.undone or not step.undo_scheduled:
+            self.violated(
+                "I2", f"the compensation of step {step.name} completes twice, or was never scheduled"
+            )
+        step.undone = fact.ticket
+        step.by_operator |= bool(fact.event.get("by"))
+        self.parked.discard(step.number)
+
+    def _CompensationSkipped(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+        step.undo_skipped = fact.ticket
+        self.parked.discard(step.number)
+
+    # ---- operators ---------------------------------------------------------------------------------------------------
+
+    def _RunParked(self, fact: Fact, _: StepStory | None) -> None:  # noqa: N802
+        number = fact.event["step"]
+        if number == 0:
+            self.violated("I8", f"the replay decides otherwise: {fact.event['reason']}")
+        self.parked.add(number)
+
+    def _OperatorActed(self, fact: Fact, step: StepStory | None) -> None:  # noqa: N802
+        if not fact.event.get("by"):
+            self.violated("I9", "an operator's action is recorded without who acted")
+        if fact.event["action"] == "retry" and step is not None:
+            step.intents["undo" if step.undo_scheduled else "do"].append((fact.ticket, 0.0))
+            self.parked.discard(step.number)

@@ -1,0 +1,1 @@
+"""Bugs that the matrix found, each as the smallest scenario that shows it."""
