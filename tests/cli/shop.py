@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -30,7 +29,6 @@ def effect(name: str) -> None:
 class Order:
     id: str
     total: Decimal
-    due: date | None = None
 
 
 @mg.step(retry=None)
@@ -43,7 +41,7 @@ async def charge(order: Order) -> str:
 
 
 @charge.compensation(retry=None)
-async def refund(receipt: str | None, order: Order) -> None:
+async def refund(_receipt: str | None, order: Order) -> None:
     effect("refund")
 
 

@@ -108,7 +108,8 @@ def patient(monkeypatch):
     monkeypatch.setattr("makegood.backend.local.ANSWER_SECONDS", PATIENCE_SECONDS)
 
 
-def test_a_request_is_carried_out_by_the_process_that_works(process, makegood, fails, works, patient):
+@pytest.mark.usefixtures("patient")
+def test_a_request_is_carried_out_by_the_process_that_works(process, makegood, fails, works):
     fails("approve")
     makegood("run", "shop:ask", "--input", '["Ann"]', "--id", "ask-1")
     works("approve")
@@ -118,13 +119,15 @@ def test_a_request_is_carried_out_by_the_process_that_works(process, makegood, f
     wait_for(lambda: makegood("show", "ask-1", "--json").json["status"] == "COMPLETED")
 
 
-def test_a_refusal_comes_back_from_the_process_that_works(held, makegood, patient):
+@pytest.mark.usefixtures("patient")
+def test_a_refusal_comes_back_from_the_process_that_works(held, makegood):
     refused = makegood("retry", "order-1", "--why", "impatient")
     assert refused.code == 2
     assert "order-1 cannot retry: it is RUNNING, not PARKED" in refused.err
 
 
-def test_a_run_can_be_cancelled_from_another_process(held, makegood, patient, effects):
+@pytest.mark.usefixtures("patient")
+def test_a_run_can_be_cancelled_from_another_process(held, makegood, effects):
     assert makegood("cancel", "order-1", "--why", "changed my mind").code == 0
     _, told = held.communicate(timeout=PATIENCE_SECONDS)
     assert held.returncode == 1

@@ -85,6 +85,16 @@ def test_a_workflow_without_arguments_left_to_give_needs_no_input(makegood, plac
     assert makegood("run", "other:still").out == "7\n"
 
 
+def test_what_modules_and_steps_print_does_not_mix_with_the_result(makegood, place):
+    (place / "other.py").write_text(
+        "import makegood as mg\n\nprint('imported')\n\n@mg.step\ndef tell() -> str:\n    print('told')\n    return 'x'\n\n"
+        "@mg.workflow\nasync def talk() -> str:\n    return await tell()\n"
+    )
+    done = makegood("run", "other:talk", "--json")
+    assert done.json["result"] == "x"
+    assert done.err.split() == ["imported", "told"]
+
+
 def test_the_same_id_again_is_the_same_run(makegood, effects):
     first = makegood("run", "shop:fulfil", "--input", ORDER, "--id", "order-1")
     second = makegood("run", "shop:fulfil", "--input", ORDER, "--id", "order-1")

@@ -17,11 +17,8 @@ from makegood.cli.render import history_table, run_report, runs_table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from typing import TypeVar
 
     from makegood.description import RunSummary
-
-    T = TypeVar("T")
 
 PAGE_RUNS = 500
 

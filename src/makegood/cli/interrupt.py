@@ -58,11 +58,13 @@ class Interruption:
 
 def leave_at_once(code: int) -> None:
     """End the process without waiting for anything, leaving the terminal in order."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream.isatty():
-            stream.write(SHOW_CURSOR)
-        stream.flush()
-    os._exit(code)
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream.isatty():
+                stream.write(SHOW_CURSOR)
+            stream.flush()
+    finally:  # a signal may come in the middle of a write, when another one is refused
+        os._exit(code)
 
 
 def leave(code: int) -> None:

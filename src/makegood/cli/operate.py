@@ -28,7 +28,7 @@ from makegood.cli.options import (
     WhyOption,
     WithOption,
 )
-from makegood.cli.output import Output, command_line, log_to_stderr, visible
+from makegood.cli.output import Output, command_line, others_to_stderr, visible
 from makegood.cli.render import headline
 from makegood.cli.start import check_not_interrupted, report_end, see_through
 
@@ -140,22 +140,21 @@ def _ask(
     action: str, run_id: str, act: Act, *, store: str, with_modules: list[str] | None, as_json: bool
 ) -> None:
     output = Output(as_json=as_json)
-    log_to_stderr(logging.WARNING)
-    if with_modules:
-        modules = load_workers_modules(with_modules)
-        run = asyncio.run(_carry_out(run_id, act, store, modules, output))
-        carried_out = True
-    else:
-        run, carried_out = asyncio.run(_request(run_id, act, store))
+    with others_to_stderr(logging.WARNING):
+        modules = load_workers_modules(with_modules or ())
+        if modules:
+            run, carried_out = asyncio.run(_carry_out(run_id, act, store, modules, output)), True
+        else:
+            run, carried_out = asyncio.run(_request(run_id, act, store))
     if output.as_json:
         output.data({"id": run_id, "action": action, "carried_out": carried_out, "run": run})
-    elif with_modules:
+    elif modules:
         report_end(run, output, store)
     elif carried_out:
         output.show(Text.assemble(f"{action}: carried out.  ", headline(run, time.time())))
     else:
         output.show(Text(_stored(action, run, store)))
-    raise typer.Exit(ExitCode.OTHERWISE if with_modules and run.ended_at is None else ExitCode.OK)
+    raise typer.Exit(ExitCode.OTHERWISE if modules and run.ended_at is None else ExitCode.OK)
 
 
 async def _carry_out(

@@ -11,6 +11,7 @@ import logging
 import os
 import shlex
 import sys
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
@@ -20,7 +21,7 @@ from rich.text import Text
 from makegood.cli.options import is_usual_store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
 
@@ -65,6 +66,16 @@ class Output:
             self.err.print(Text.assemble(("error: ", "bold red"), readable(message)))
 
 
+class CurrentStderr:
+    """What stderr is at the time of writing: a live table takes it over and puts lines above itself."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 class LogFormatter(logging.Formatter):
     """Log lines with their time, safe for a terminal."""
 
@@ -75,14 +86,23 @@ class LogFormatter(logging.Formatter):
         return readable(super().format(record))
 
 
-def log_to_stderr(level: int) -> None:
-    """Show what makegood logs, from this level on."""
-    handler = logging.StreamHandler()
+@contextmanager
+def others_to_stderr(log_level: int) -> Iterator[None]:
+    """Keep stdout for the result: what steps print, and what makegood logs from this level on, goes to stderr."""
+    handler = logging.StreamHandler(CurrentStderr())
     handler.setFormatter(LogFormatter())
     logger = logging.getLogger("makegood")
-    logger.handlers = [handler]
-    logger.setLevel(level)
+    before = logger.level, logger.propagate
+    logger.setLevel(log_level)
     logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        with redirect_stdout(CurrentStderr()):
+            yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 def console_on(stream: TextIO) -> Console:

@@ -12,7 +12,7 @@ from makegood import Engine
 from makegood.cli.interrupt import Interrupted, Interruption
 from makegood.cli.load import load_workers_modules, load_workflow, read_json, workflows_of
 from makegood.cli.options import DEFAULT_STORE, ExitCode, GraceOption, JsonOption, StoreOption
-from makegood.cli.output import Output, command_line, log_to_stderr
+from makegood.cli.output import Output, command_line, others_to_stderr
 from makegood.cli.progress import follow
 from makegood.cli.render import ending, parked_report, plain_result
 
@@ -50,23 +50,24 @@ def run(
     Exits with 0 if it completed, 1 if it ended otherwise or is parked, 2 if it could not be started.
     """
     output = Output(as_json=as_json)
-    workflow = load_workflow(target)
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
-    if given is not None:
-        bound = workflow.signature.decode_arguments(read_json(given))
-        args, kwargs = bound.args, bound.kwargs
-    log_to_stderr(logging.WARNING)
+    with others_to_stderr(logging.WARNING):
+        workflow = load_workflow(target)
+        args: tuple[Any, ...] = ()
+        kwargs: dict[str, Any] = {}
+        if given is not None:
+            bound = workflow.signature.decode_arguments(read_json(given))
+            args, kwargs = bound.args, bound.kwargs
 
-    async def drive() -> Description:
-        with Interruption() as interruption:
-            async with Engine(store, [workflow], grace_seconds=grace_seconds) as engine:
-                handle = await engine.start(workflow, *args, id=run_id, **kwargs)
-                description = await see_through(handle, output, interruption)
-            check_not_interrupted(description, interruption, store, target.partition(":")[0])
-            return description
+        async def drive() -> Description:
+            with Interruption() as interruption:
+                async with Engine(store, [workflow], grace_seconds=grace_seconds) as engine:
+                    handle = await engine.start(workflow, *args, id=run_id, **kwargs)
+                    run = await see_through(handle, output, interruption)
+            check_not_interrupted(run, interruption, store, target.partition(":")[0])
+            return run
 
-    raise typer.Exit(report_end(asyncio.run(drive()), output, store))
+        description = asyncio.run(drive())
+    raise typer.Exit(report_end(description, output, store))
 
 
 def worker(
@@ -80,9 +81,9 @@ def worker(
     Also what earlier workers left. After the signal, attempts under way may finish.
     """
     output = Output(as_json=as_json)
-    loaded = load_workers_modules(modules)
-    log_to_stderr(logging.INFO)
-    asyncio.run(_serve(loaded, output, store, grace_seconds))
+    with others_to_stderr(logging.INFO):
+        loaded = load_workers_modules(modules)
+        asyncio.run(_serve(loaded, output, store, grace_seconds))
 
 
 async def _serve(modules: list[ModuleType], output: Output, store: str, grace_seconds: float) -> None:
