@@ -39,7 +39,18 @@ class Payload:
         """
         try:
             data = _encode(value)
-        except Exception as error:  # a user's class may raise anything on the way
+            back = self._decode(data)
+            if type(back) is type(value) and back == value and len(data) <= LIMIT_BYTES:
+                return msgspec.Raw(data)
+        except Exception:  # noqa: BLE001, S110 - a user's class may raise anything on the way; the careful way says what
+            pass
+        return self._encode_carefully(value)
+
+    def _encode_carefully(self, value: Any) -> msgspec.Raw:
+        """The same for a value that is not plainly right: accept it all the same, or say what is wrong."""
+        try:
+            data = _encode(value)
+        except Exception as error:
             raise PayloadError(
                 f"{self.where}: {_shown(value)} cannot be stored as JSON: {error}. {HINT}"
             ) from error
@@ -49,7 +60,7 @@ class Payload:
                 "Keep large data elsewhere and pass a reference to it."
             )
         back = self.decode(data)
-        if back is not value and not _same(value, back):
+        if not _same(value, back):
             raise PayloadError(
                 f"{self.where}: {_shown(value)} would come back from JSON as {_shown(back)} under the annotation "
                 f"{_type_text(self.annotation)}. {HINT}"

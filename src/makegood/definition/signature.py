@@ -103,9 +103,11 @@ class Signature:
                 bound.arguments[name] = payload.decode(bound.arguments[name])
         return bound
 
-    def call(self, arguments: msgspec.Raw, *before: Any) -> Any:
+    def call(self, arguments: msgspec.Raw) -> Any:
         """Call the function with stored arguments (a coroutine function returns its coroutine)."""
-        return self.call_other(self.function, arguments, *before)
+        if self._keyword_names:
+            return self.call_other(self.function, arguments)
+        return self.function(*self._arguments.decode(arguments))
 
     def call_other(self, function: Callable[..., Any], arguments: msgspec.Raw, *before: Any) -> Any:
         """Call another function that takes the same arguments (a compensation, after its result)."""

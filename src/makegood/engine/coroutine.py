@@ -77,26 +77,27 @@ _EventLoop: Any = (
 class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said
     """One run of a workflow function. Implements ``engine.program.Program`` and ``definition.scope.Scope``."""
 
+    clock = 0.0
+    finished = False
+    error: BaseException | None = None
+    value: Any = None
+    _timer_count = 0
+    _counted = 0
+    _main: MainTask | None = None
+    _wake_main = NOTHING
+    _closed = False
+
     def __init__(self, workflow: Workflow[..., Any]) -> None:
         self.workflow = workflow
-        self.clock = 0.0
         self.steps: dict[int, Step[Any, Any]] = {}
-        self.finished = False
-        self.error: BaseException | None = None
-        self.value: Any = None
         self.decisions: list[Decision] = []
         self._ready: deque[Call] = deque()
         self._calls: dict[int, StepCall] = {}
         self._timers: dict[int, Call] = {}
-        self._timer_count = 0
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._counted = 0
         self._rejected: list[StepCall] = []
-        self._main: MainTask | None = None
         self._context = Context()
         self._context.run(current_scope.set, self)
-        self._wake_main = NOTHING
-        self._closed = False
 
     # ---- the program protocol ------------------------------------------------------------------------------------
 

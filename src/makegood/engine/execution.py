@@ -41,6 +41,18 @@ STUCK = (
 class Execution:
     """One run: facts in, events out. ``at`` is always seconds since 1970; ``dice`` a random number in [0, 1)."""
 
+    __slots__ = (
+        "_events",
+        "_expected",
+        "_opened_at",
+        "_result",
+        "_undo_plan",
+        "_undoing",
+        "program",
+        "state",
+        "workflow",
+    )
+
     def __init__(self, workflow: Workflow[..., Any], program: Program) -> None:
         self.workflow = workflow
         self.program = program

@@ -28,6 +28,8 @@ FOREIGN = (
 class Future(asyncio.Future[Any]):
     """Hashes by number: asyncio keeps futures in sets, and a set has to be walked in the same order in every life."""
 
+    __slots__ = ("number",)
+
     number: int
 
     def __hash__(self) -> int:
@@ -48,6 +50,8 @@ class Branch(asyncio.Task[Any]):
 class StepCall(Future):
     """What a workflow awaits for a step. Cancelling it (a timeout, a lost race) is a decision of the workflow."""
 
+    __slots__ = ("program",)
+
     program: CoroutineProgram
 
     def cancel(self, msg: Any = None) -> bool:
@@ -60,6 +64,16 @@ class StepCall(Future):
 class MainTask(asyncio.Future[Any]):
     """Drives one coroutine. ``wake`` has to be called (on the program's loop) when what it waits for is done."""
 
+    __slots__ = (
+        "_cancel_message_",
+        "_cancel_requests",
+        "_context",
+        "_coroutine",
+        "_loop_",
+        "_must_cancel",
+        "waiting_for",
+    )
+
     def __init__(
         self, coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, context: Context
     ) -> None:
@@ -68,7 +82,7 @@ class MainTask(asyncio.Future[Any]):
         self._coroutine = coroutine
         self._context = context
         self._loop_ = loop
-        self._cancel_message: Any = None
+        self._cancel_message_: Any = None
         self._must_cancel = False
         self._cancel_requests = 0
 
@@ -83,7 +97,7 @@ class MainTask(asyncio.Future[Any]):
             awaited = self._coroutine.send(None) if error is None else self._coroutine.throw(error)
         except StopIteration as returned:
             if self._must_cancel:
-                super().cancel(self._cancel_message)
+                super().cancel(self._cancel_message_)
             else:
                 self.set_result(returned.value)
         except asyncio.CancelledError:
@@ -116,14 +130,14 @@ class MainTask(asyncio.Future[Any]):
             self.waiting_for = awaited
             if not isinstance(awaited, StepCall):  # the program itself wakes whoever waits for a step
                 awaited.add_done_callback(self.wake, context=self._context)
-            if self._must_cancel and awaited.cancel(self._cancel_message):
+            if self._must_cancel and awaited.cancel(self._cancel_message_):
                 self._must_cancel = False
 
     def cancel(self, msg: Any = None) -> bool:
         if self.done():
             return False
         self._cancel_requests += 1
-        self._cancel_message = msg
+        self._cancel_message_ = msg
         if self.waiting_for is None or not self.waiting_for.cancel(msg):
             self._must_cancel = True
         return True
@@ -151,6 +165,6 @@ class MainTask(asyncio.Future[Any]):
     def _cancelled_error(self) -> asyncio.CancelledError:
         return (
             asyncio.CancelledError()
-            if self._cancel_message is None
-            else asyncio.CancelledError(self._cancel_message)
+            if self._cancel_message_ is None
+            else asyncio.CancelledError(self._cancel_message_)
         )

@@ -87,10 +87,10 @@ STEP_TRANSITIONS: dict[tuple[StepState, str], StepState] = {
 }
 IN_FLIGHT = frozenset({OPEN, PROBING, EXHAUSTED})
 LEFT = frozenset({UNDOING, UNDO_EXHAUSTED, RESIDUE})
-MOVES = {
-    (before, happening): (after, (after in IN_FLIGHT) - (before in IN_FLIGHT))
-    for (before, happening), after in STEP_TRANSITIONS.items()
-}
+MOVES: dict[str, dict[StepState, tuple[StepState, int]]] = {}  # the table, with the change of steps in flight
+for (_before, _happening), _after in STEP_TRANSITIONS.items():
+    _difference = (_after in IN_FLIGHT) - (_before in IN_FLIGHT)
+    MOVES.setdefault(_happening, {})[_before] = (_after, _difference)
 
 ENDINGS: dict[type[journal.Event], Status] = {
     journal.RunCompleted: Status.COMPLETED,
@@ -109,26 +109,15 @@ class StepRecord(msgspec.Struct, gc=False):
     arguments: msgspec.Raw
     undoable: bool
     critical: bool
+    retry_at: float
     state: StepState = OPEN
     attempts: int = 0  # that ended; of the compensation once that is under way
     failures: int = 0  # attempts that count against the retries
     unknown: bool = False  # an attempt may have taken effect, and nothing has settled it
     lost: bool = False  # the last attempt ended with its process
     cancelled: bool = False  # the workflow no longer waits for it
-    retry_at: float = 0.0
     result: msgspec.Raw | None = None
     failure: Failure | None = None
-
-    def move(self, happening: str) -> int:
-        """Change the state; by how much the number of steps in flight changes."""
-        try:
-            self.state, difference = MOVES[self.state, happening]
-        except KeyError:
-            raise JournalCorrupt(
-                f"step {self.number} ({self.name}) is {self.state} and cannot become {happening}: "
-                "the journal was altered, or written by a faulty makegood."
-            ) from None
-        return difference
 
     @property
     def in_flight(self) -> bool:
@@ -215,9 +204,21 @@ class RunState(msgspec.Struct, gc=False):
         )
 
     def move(self, number: int, happening: str) -> StepRecord:
-        """Change a step's state."""
+        """Change a step's state.
+
+        Raises:
+            JournalCorrupt: the table does not admit it.
+        """
         step = self.steps[number]
-        self.in_flight += step.move(happening)
+        try:
+            step.state, difference = MOVES[happening][step.state]
+        except KeyError:
+            raise JournalCorrupt(
+                f"step {step.number} ({step.name}) is {step.state} and cannot become {happening}: "
+                "the journal was altered, or written by a faulty makegood."
+            ) from None
+        if difference:
+            self.in_flight += difference
         return step
 
 
@@ -228,16 +229,17 @@ def _run_started(run: RunState, event: journal.RunStarted) -> None:
 def _step_scheduled(run: RunState, event: journal.StepScheduled) -> None:
     if event.step != len(run.steps) + 1:
         raise JournalCorrupt(f"run {run.id}: step {event.step} is scheduled out of order.")
-    step = StepRecord(event.step, event.name, event.arguments, event.undoable, event.critical)
-    step.retry_at = event.due
-    run.steps[event.step] = step
+    run.steps[event.step] = StepRecord(
+        event.step, event.name, event.arguments, event.undoable, event.critical, event.due
+    )
     run.in_flight += 1
 
 
 def _step_completed(run: RunState, event: journal.StepCompleted) -> None:
     step = run.move(event.step, "completed")
     step.attempts, step.result, step.unknown, step.failure = event.attempt, event.result, False, None
-    run.parked.pop(event.step, None)
+    if run.parked:
+        run.parked.pop(event.step, None)
 
 
 def _attempt_failed(run: RunState, event: journal.AttemptFailed) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,12 +18,18 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Entry)
 
 FIRST_HASH = b""
+HASH_BYTES = 32
 
 
 def seal(entry: Entry, number: int, previous_hash: bytes) -> SealedEntry:
     """Encode an entry and chain it to the one before it (``FIRST_HASH`` for the first)."""
     data = _encoder.encode(entry)
-    return SealedEntry(number, data, sha256(previous_hash + data).digest())
+    return SealedEntry(number, data, chained(previous_hash, data))
+
+
+def chained(previous_hash: bytes, data: bytes) -> bytes:
+    """The hash of an entry: BLAKE2b (RFC 7693) over the previous entry's hash and this one's bytes."""
+    return blake2b(previous_hash + data, digest_size=HASH_BYTES).digest()
 
 
 def unseal(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:
@@ -39,7 +45,7 @@ def unseal(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:
             raise JournalCorrupt(
                 f"journal of run {run_id}: entry {expected} is missing (found {one.number})."
             )
-        if not isinstance(one.data, bytes) or sha256(previous_hash + one.data).digest() != one.hash:
+        if not isinstance(one.data, bytes) or chained(previous_hash, one.data) != one.hash:
             raise JournalCorrupt(
                 f"journal of run {run_id}: entry {expected} was altered: it does not match its hash."
             )
