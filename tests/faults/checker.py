@@ -203,7 +203,8 @@ def _ending(story: Story, standing: Counter[str], terms: Terms) -> Iterator[Viol
     for step in story.steps.values():
         if not step.settled:
             yield wrong(f"it ended {status} while step {step.name} was open")
-        if step.undoable != (step.name in terms.undoable):
+        as_declared = (step.name in terms.undoable, step.name not in terms.best_effort)
+        if (step.undoable, step.critical) != as_declared:
             yield wrong(f"step {step.name} is not recorded as its author declared it")
         yield from _stands(story, step, status, standing[step.name])
     yield from map(wrong, _misnamed(story, status))

@@ -69,7 +69,6 @@ class Evidence:
     commits: list[Committed] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)
     dump: list[Dumped] = field(default_factory=list)
-    deaths: int = 0
     _tickets: Any = field(default_factory=lambda: itertools.count(1))
 
     def ticket(self) -> int:

@@ -25,6 +25,8 @@ from tests.faults.sagas import Saga
 BEGIN_SECONDS = 1_000_000_000.0
 PATIENCE_SECONDS = 3_600
 QUIET_LOOK_SECONDS = 600.0
+LIFE_LIMIT_SECONDS = 30 * 86_400.0  # a process that hangs fails its test
+GRACE_SECONDS = 5.0  # less than the steps' time limit: a drain cuts attempts off
 PROCESS_LIMIT = 12
 RUN_ID = "order-42"
 
@@ -232,12 +234,21 @@ def _live(world: World, number: int, loop: VirtualTimeLoop) -> bool:
 
 
 async def _process(world: World, number: int, loop: VirtualTimeLoop) -> bool:
+    async with asyncio.timeout(LIFE_LIMIT_SECONDS):
+        return await _until_its_end(world, number, loop)
+
+
+async def _until_its_end(world: World, number: int, loop: VirtualTimeLoop) -> bool:
     life = world.life = Life(world.evidence, number, loop)
     services = world.saga.services
     services.now, services.process = loop.now, number
     inner = world.make_store()
     engine = mg.Engine(
-        "memory://", [world.saga.workflow], now=loop.now, dice=random.Random(world.case.dice).random
+        "memory://",
+        [world.saga.workflow],
+        grace_seconds=GRACE_SECONDS,
+        now=loop.now,
+        dice=random.Random(world.case.dice).random,
     )
     engine._store = WatchedStore(inner, world, life)
     clients = loop.create_task(_clients(world, life, engine))
@@ -255,7 +266,6 @@ async def _process(world: World, number: int, loop: VirtualTimeLoop) -> bool:
         return False
     life.dead = True
     await _bury(inner)
-    world.evidence.deaths += 1
     return True
 
 

@@ -43,7 +43,7 @@ def single_faults(outcome: Outcome) -> Iterator[Fault]:
 
 
 def crash_everywhere(saga: Saga, case: Case) -> int:
-    """One crash at every place; the number of cases. Every other client starts its run again although it was acknowledged."""
+    """One crash at every place; the number of cases. Every other client starts its acknowledged run again."""
     cases = 0
     for fault in single_faults(hold(saga, case)):
         cases += 1

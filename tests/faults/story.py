@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,11 +23,10 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """An event of the journal: the commit that made it durable (0: none did), the clocks, and the event itself."""
+    """An event of the journal: the commit that made it durable (0: none did), and when that was."""
 
     ticket: int
     durable_at: float
-    written_at: float
     event: dict[str, Any]
 
 
@@ -67,6 +67,12 @@ class StepStory:
         return bool(self.failed or self.skipped or self.cancelled)
 
 
+ABOUT_A_STEP = frozenset(
+    (
+        *("StepCompleted", "AttemptFailed", "ProbeAnswered", "StepFailed", "StepSkipped", "StepCancelled"),
+        *("CompensationScheduled", "CompensationCompleted", "CompensationSkipped"),
+    )
+)
 ENDINGS = ("RunCompleted", "RunFailed", "RunCompensated", "RunCancelled", "RunTerminated")
 
 
@@ -93,7 +99,7 @@ class Story:
             entry = msgspec.json.decode(data)
             ticket, durable_at = (commit.ticket, commit.at) if commit else (0, 0.0)
             for event in entry["events"]:
-                self._take(Fact(ticket, durable_at, entry["at"], event))
+                self._take(Fact(ticket, durable_at, event))
 
     def violated(self, invariant: str, message: str) -> None:
         self.violations.append(Violation(invariant, self.run_id, message))
@@ -106,16 +112,19 @@ class Story:
             self.ending = fact
         else:
             step = self.by_number.get(fact.event.get("step", -1))
-            getattr(self, f"_{kind}")(fact, step)
+            if step is None and kind in ABOUT_A_STEP:
+                self.violated("I9", f"{kind} is about a step that was never scheduled")
+            else:
+                TAKES[kind](self, fact, step)
         self.seen.add(kind)
 
     # ---- steps -------------------------------------------------------------------------------------------------------
 
-    def _RunStarted(self, fact: Fact, _: StepStory | None) -> None:  # noqa: N802 - named as the event
+    def _run_started(self, fact: Fact, _: StepStory | None) -> None:
         if self.seen:
             self.violated("I9", "the run starts twice")
 
-    def _StepScheduled(self, fact: Fact, _: StepStory | None) -> None:  # noqa: N802
+    def _step_scheduled(self, fact: Fact, _: StepStory | None) -> None:
         event = fact.event
         step = StepStory(
             event["step"], event["name"], event.get("undoable", False), event.get("critical", True)
@@ -127,14 +136,14 @@ class Story:
         if self.rollback:
             self.violated("I2", f"step {step.name} is scheduled in the rollback")
 
-    def _StepCompleted(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+    def _step_completed(self, fact: Fact, step: StepStory) -> None:
         if step.settled:
             self.violated("I3", f"a result of step {step.name} is recorded, but it was settled before")
         step.done, step.result, step.unknown = fact.ticket, fact.event.get("result"), False
         step.by_operator |= bool(fact.event.get("by"))
         self.parked.discard(step.number)
 
-    def _AttemptFailed(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+    def _attempt_failed(self, fact: Fact, step: StepStory) -> None:
         event = fact.event
         undoing = bool(step.undo_scheduled)
         if step.undone or (step.settled and not undoing):
@@ -146,7 +155,7 @@ class Story:
         if event["then"] == "retry":
             step.intents["undo" if undoing else "do"].append((fact.ticket, event.get("retry_at", 0.0)))
 
-    def _ProbeAnswered(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+    def _probe_answered(self, fact: Fact, step: StepStory) -> None:
         event = fact.event
         if step.settled:
             self.violated("I3", f"step {step.name} is probed after it was settled")
@@ -157,7 +166,7 @@ class Story:
         if event["then"] == "retry":
             step.intents["do"].append((fact.ticket, event.get("retry_at", 0.0)))
 
-    def _StepFailed(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+    def _step_failed(self, fact: Fact, step: StepStory) -> None:
         if step.settled:
             self.violated("I3", f"step {step.name} fails after it was settled")
         if step.unknown and not fact.event.get("unknown"):
@@ -165,19 +174,19 @@ class Story:
         step.failed = fact.ticket
         self.parked.discard(step.number)
 
-    def _StepSkipped(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+    def _step_skipped(self, fact: Fact, step: StepStory) -> None:
         step.skipped = fact.ticket
         self.parked.discard(step.number)
 
-    def _StepCancelled(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+    def _step_cancelled(self, fact: Fact, step: StepStory) -> None:
         step.cancelled = fact.ticket
 
     # ---- timers ------------------------------------------------------------------------------------------------------
 
-    def _TimerStarted(self, fact: Fact, _: None) -> None:  # noqa: N802
+    def _timer_started(self, fact: Fact, _: None) -> None:
         self.timers[fact.event["timer"]] = (fact.event["due"], "waits")
 
-    def _TimerFired(self, fact: Fact, _: None) -> None:  # noqa: N802
+    def _timer_fired(self, fact: Fact, _: None) -> None:
         timer = fact.event["timer"]
         due, state = self.timers.get(timer, (0.0, "never started"))
         if state != "waits":
@@ -186,18 +195,18 @@ class Story:
             self.violated("I7", f"timer {timer} fires {due - fact.durable_at:g} s early")
         self.timers[timer] = (due, "has fired")
 
-    def _TimerCancelled(self, fact: Fact, _: None) -> None:  # noqa: N802
+    def _timer_cancelled(self, fact: Fact, _: None) -> None:
         timer = fact.event["timer"]
         self.timers[timer] = (self.timers[timer][0], "was cancelled")
 
     # ---- the rollback ------------------------------------------------------------------------------------------------
 
-    def _CancelRequested(self, fact: Fact, _: None) -> None:  # noqa: N802
+    def _cancel_requested(self, fact: Fact, _: None) -> None:
         self.cancel_requested = self.cancel_requested or fact.ticket
         if not fact.event.get("by"):
             self.violated("I9", "a cancellation is recorded without who asked for it")
 
-    def _RollbackStarted(self, fact: Fact, _: None) -> None:  # noqa: N802
+    def _rollback_started(self, fact: Fact, _: None) -> None:
         event = fact.event
         self.rollback = fact.ticket
         error = event.get("failure", {}).get("type", "")
@@ -215,7 +224,7 @@ class Story:
                 "I2", f"a rollback starts without a recorded fault or cancellation ({error or 'no cause'})"
             )
 
-    def _CompensationScheduled(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+    def _compensation_scheduled(self, fact: Fact, step: StepStory) -> None:
         if step.undo_scheduled:
             self.violated("I2", f"the compensation of step {step.name} is scheduled twice")
         if self.undoing:
@@ -234,7 +243,7 @@ class Story:
         step.intents["undo"].append((fact.ticket, fact.event.get("due", 0.0)))
         self.undoing.append(step)
 
-    def _CompensationCompleted(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+    def _compensation_completed(self, fact: Fact, step: StepStory) -> None:
         if step.undone or not step.undo_scheduled:
             self.violated(
                 "I2", f"the compensation of step {step.name} completes twice, or was never scheduled"
@@ -243,21 +252,43 @@ class Story:
         step.by_operator |= bool(fact.event.get("by"))
         self.parked.discard(step.number)
 
-    def _CompensationSkipped(self, fact: Fact, step: StepStory) -> None:  # noqa: N802
+    def _compensation_skipped(self, fact: Fact, step: StepStory) -> None:
         step.undo_skipped = fact.ticket
         self.parked.discard(step.number)
 
     # ---- operators ---------------------------------------------------------------------------------------------------
 
-    def _RunParked(self, fact: Fact, _: StepStory | None) -> None:  # noqa: N802
+    def _run_parked(self, fact: Fact, _: StepStory | None) -> None:
         number = fact.event["step"]
         if number == 0:
             self.violated("I8", f"the replay decides otherwise: {fact.event['reason']}")
         self.parked.add(number)
 
-    def _OperatorActed(self, fact: Fact, step: StepStory | None) -> None:  # noqa: N802
+    def _operator_acted(self, fact: Fact, step: StepStory | None) -> None:
         if not fact.event.get("by"):
             self.violated("I9", "an operator's action is recorded without who acted")
         if fact.event["action"] == "retry" and step is not None:
             step.intents["undo" if step.undo_scheduled else "do"].append((fact.ticket, 0.0))
             self.parked.discard(step.number)
+
+
+TAKES: dict[str, Callable[[Story, Fact, Any], None]] = {
+    "RunStarted": Story._run_started,
+    "StepScheduled": Story._step_scheduled,
+    "StepCompleted": Story._step_completed,
+    "AttemptFailed": Story._attempt_failed,
+    "ProbeAnswered": Story._probe_answered,
+    "StepFailed": Story._step_failed,
+    "StepSkipped": Story._step_skipped,
+    "StepCancelled": Story._step_cancelled,
+    "TimerStarted": Story._timer_started,
+    "TimerFired": Story._timer_fired,
+    "TimerCancelled": Story._timer_cancelled,
+    "CancelRequested": Story._cancel_requested,
+    "RollbackStarted": Story._rollback_started,
+    "CompensationScheduled": Story._compensation_scheduled,
+    "CompensationCompleted": Story._compensation_completed,
+    "CompensationSkipped": Story._compensation_skipped,
+    "RunParked": Story._run_parked,
+    "OperatorActed": Story._operator_acted,
+}

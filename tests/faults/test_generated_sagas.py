@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.faults.harness import Case, Fault
-from tests.faults.matrix import EFFORT, WRITE_MOMENTS, crash_at_every_pair, crash_everywhere, hold
+from tests.faults.matrix import EFFORT, WRITE_MOMENTS, crash_at_every_pair, crash_everywhere, hold, trace
 from tests.faults.participants import Services
 from tests.faults.sagas import generated_saga, random_plan
 
@@ -87,3 +87,11 @@ def draw_storm(dice, saga):
             "steps_back_seconds": dice.choice((0, 0, 0, 50)),
         }
     )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_case_happens_the_same_way_every_time(seed):
+    dice, saga = generate(seed)
+    storm = draw_storm(dice, saga)
+    traces = [list(trace(hold(saga, storm, all_faults_happen=False).evidence)) for _ in range(2)]
+    assert traces[0] == traces[1]

@@ -1,0 +1,329 @@
+"""Engines that are broken on purpose, each in one way: what the checker has to catch.
+
+Each function breaks the engine through ``monkeypatch``; ``BREAKAGES`` says what it breaks and by which case that shows.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from makegood.definition import attempt, step
+from makegood.engine import execution, journal, run
+from makegood.failure import Failure
+from makegood.store.memory import MemoryStore
+from makegood.store.protocol import SealedEntry
+from makegood.worker import dispatch, live, recovery, timers, worker
+from tests.faults.harness import Case, Fault
+
+LABEL_FAILS: Any = {("do", "label"): ["fail"]}
+CHARGED = Fault("write", 5, "before")  # charge took effect, its result is not recorded
+RESERVED = Fault("write", 6, "before")  # charge is recorded; so is the intent to reserve
+STARTED = Fault("write", 3, "acknowledged")
+
+
+def trusts_any_ending(patch: Any) -> None:
+    """Without the engine's own last check of an ending, which would turn most of these into a run that stands still."""
+    patch.setattr(run, "_honest", lambda _run, _event: True)
+
+
+def plans(patch: Any, change: Callable[[list[Any]], list[Any]]) -> None:
+    """Another plan of what to undo; the last one is undone first."""
+    trusts_any_ending(patch)
+    original = execution.undo_plan
+    patch.setattr(execution, "undo_plan", lambda state: change(original(state)))
+
+
+def skips_an_undo(patch: Any) -> None:
+    plans(patch, lambda plan: plan[1:])
+
+
+def undoes_in_the_wrong_order(patch: Any) -> None:
+    plans(patch, lambda plan: plan[::-1])
+
+
+def undoes_twice(patch: Any) -> None:
+    patch.setitem(run.MOVES, (run.UNDONE, "undo"), (run.UNDOING, 0))
+    plans(patch, lambda plan: [*plan, *plan[-1:]])
+
+
+def undoes_what_was_not_done(patch: Any) -> None:
+    trusts_any_ending(patch)
+    patch.setattr(execution, "undo_plan", lambda state: [s for s in state.steps.values() if s.undoable])
+
+
+def ignores_unknown_outcomes(patch: Any) -> None:
+    trusts_any_ending(patch)
+    patch.setattr(
+        run.StepRecord, "needs_undo", property(lambda record: record.undoable and record.state is run.DONE)
+    )
+
+
+def settles_lost_attempts_as_not_done(patch: Any) -> None:
+    original = execution.Execution.attempt_failed
+
+    def attempt_failed(self: Any, *args: Any, unknown: bool = False, **options: Any) -> None:
+        original(self, *args, unknown=unknown and not options.get("lost"), **options)
+
+    patch.setattr(execution.Execution, "attempt_failed", attempt_failed)
+
+
+def calls_itself_compensated_after_an_undo_gave_up(patch: Any) -> None:
+    trusts_any_ending(patch)
+    patch.setattr(execution, "ending_of_rollback", lambda _state, **_: journal.RunCompensated())
+    original = execution.Execution._give_up
+
+    def give_up(self: Any, record: Any, at: float) -> None:
+        if record.state is run.UNDO_EXHAUSTED:
+            self._record(journal.CompensationSkipped(record.number), at)
+        else:
+            original(self, record, at)
+
+    patch.setattr(execution.Execution, "_give_up", give_up)
+
+
+def compensates_without_any_fault(patch: Any) -> None:
+    original = execution.Execution._begin_ending
+
+    def begin_ending(self: Any) -> None:
+        self._decide(journal.RollbackStarted(Failure("", "")))
+        self.program.error = None
+        original(self)
+
+    patch.setattr(execution.Execution, "_begin_ending", begin_ending)
+
+
+def completes_a_cancelled_run(patch: Any) -> None:
+    def forgets(self: Any, _fact: Any) -> None:
+        self.state.cancel_requested = False
+
+    patch.setitem(execution.REACTIONS, journal.CancelRequested, forgets)
+
+
+def runs_a_recorded_step_again(patch: Any) -> None:
+    original = recovery.resume
+
+    def resume(owner: Any, alive: Any, at: float) -> None:
+        original(owner, alive, at)
+        for record in alive.state.steps.values():
+            if record.state is run.DONE:
+                dispatch.submit(owner, alive, record, "do")
+
+    patch.setattr(recovery, "resume", resume)
+
+
+def overwrites_a_recorded_result(patch: Any) -> None:
+    patch.setitem(run.MOVES, (run.DONE, "completed"), (run.DONE, 0))
+    original = execution.Execution.recover
+
+    def recover(self: Any, at: float, dice: float) -> None:
+        for record in self.state.steps.values():
+            if record.state is run.DONE:
+                self._record(journal.StepCompleted(record.number, 9, msgspec.Raw(b'"another"')), at)
+        original(self, at, dice)
+
+    patch.setattr(execution.Execution, "recover", recover)
+
+
+def changes_the_key_between_attempts(patch: Any) -> None:
+    original = attempt.Attempt.idempotency_key.fget
+    patch.setattr(
+        attempt.Attempt, "idempotency_key", property(lambda self: f"{original(self)}/{self.number}")
+    )
+
+
+def gives_all_steps_the_same_key(patch: Any) -> None:
+    patch.setattr(attempt.Attempt, "idempotency_key", property(lambda self: self.run_id))
+
+
+def starts_a_step_before_its_intent_is_durable(patch: Any) -> None:
+    patch.delitem(dispatch.HANDLERS, journal.StepScheduled)
+    original = worker.Worker.tell
+
+    def tell(self: Any, alive: Any, fact: Any, *details: Any) -> None:
+        before = len(alive.state.steps)
+        original(self, alive, fact, *details)
+        for number in range(before + 1, len(alive.state.steps) + 1):
+            dispatch.submit(self, alive, alive.state.steps[number], "do")
+
+    patch.setattr(worker.Worker, "tell", tell)
+
+
+def retries_without_a_record(patch: Any) -> None:
+    original = worker.Worker._raised
+
+    def raised(self: Any, job: Any, error: BaseException, timed_out: bool) -> None:
+        if (
+            job.kind == "do"
+            and isinstance(error, Exception)
+            and not timed_out
+            and not hasattr(error, "again")
+        ):
+            error.again = True  # type: ignore[attr-defined]
+            dispatch.submit(self, job.run, job.record, "do")
+        else:
+            original(self, job, error, timed_out)
+
+    patch.setattr(worker.Worker, "_raised", raised)
+
+
+def acknowledges_a_start_before_the_commit(patch: Any) -> None:
+    def started(self: Any, alive: Any) -> Any:
+        self.runs[alive.id] = alive
+        told = self.loop.create_future()
+        told.set_result(True)
+        return told
+
+    patch.setattr(worker.Worker, "started", started)
+
+
+def tells_the_result_before_it_is_durable(patch: Any) -> None:
+    original = worker.Worker.tell
+
+    def tell(self: Any, alive: Any, fact: Any, *details: Any) -> None:
+        original(self, alive, fact, *details)
+        if alive.state.status_ is not None:
+            for waiter in alive.waiters:
+                waiter.set_result(alive.state)
+            alive.waiters.clear()
+
+    patch.setattr(worker.Worker, "tell", tell)
+
+
+def acknowledges_a_cancellation_and_forgets_it(patch: Any) -> None:
+    async def request(*_: Any) -> bool:
+        return False
+
+    patch.setattr(recovery.Recovery, "request", request)
+
+
+def loses_an_acknowledged_run(patch: Any) -> None:
+    async def adopt(_: Any) -> None: ...
+
+    patch.setattr(recovery.Recovery, "_adopt", adopt)
+
+
+def fires_timers_early(patch: Any) -> None:
+    original = timers.Alarm.__init__
+
+    def early(self: Any, loop: Any, now: Any, due: float, callback: Any) -> None:
+        original(self, loop, now, due - 0.5, callback)
+
+    patch.setattr(timers.Alarm, "__init__", early)
+
+
+def retries_early(patch: Any) -> None:
+    def begin(owner: Any, alive: Any, record: Any) -> None:
+        dispatch.submit(owner, alive, record, "undo" if record.state is run.UNDOING else "do")
+
+    patch.setattr(dispatch, "_wait_for_attempt", begin)
+
+
+def hands_out_falling_epochs_without_a_fence(patch: Any) -> None:
+    epochs = itertools.count(9, -1)
+
+    async def take_over(_: Any, _worker: str) -> int:
+        return next(epochs)
+
+    patch.setattr(MemoryStore, "take_over", take_over)
+    patch.setattr(MemoryStore, "_check", lambda _self, _epoch: None)
+
+
+def signs_with_the_epoch_of_an_older_worker(patch: Any) -> None:
+    original = live.LiveRun.seal
+    patch.setattr(live.LiveRun, "seal", lambda self, epoch: original(self, epoch - 1))
+
+
+def journals(patch: Any, change: Callable[[list[SealedEntry]], list[SealedEntry]]) -> None:
+    original = MemoryStore.journal
+
+    async def read(self: Any, key: int) -> list[SealedEntry]:
+        return change(list(await original(self, key)))
+
+    patch.setattr(MemoryStore, "journal", read)
+
+
+def loses_an_entry(patch: Any) -> None:
+    journals(patch, lambda entries: entries[:1] + entries[2:])
+
+
+def loses_the_last_entry(patch: Any) -> None:
+    journals(patch, lambda entries: entries[:-1])
+
+
+def altered(entry: SealedEntry) -> bytes:
+    return entry.data.replace(b"charge", b"change")
+
+
+def alters_an_entry(patch: Any) -> None:
+    journals(patch, lambda entries: [SealedEntry(one.number, altered(one), one.hash) for one in entries])
+
+
+def alters_an_entry_and_seals_all_anew(patch: Any) -> None:
+    def change(entries: list[SealedEntry]) -> list[SealedEntry]:
+        sealed, previous = [], b""
+        for entry in entries:
+            previous = sha256(previous + altered(entry)).digest()
+            sealed.append(SealedEntry(entry.number, altered(entry), previous))
+        return sealed
+
+    journals(patch, change)
+
+
+def gives_a_compensation_no_result(patch: Any) -> None:
+    original = step.Step.call
+    patch.setattr(
+        step.Step,
+        "call",
+        lambda self, kind, arguments, result: original(
+            self, kind, arguments, None if kind == "undo" else result
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Breakage:
+    breaks: Callable[[Any], None]
+    invariant: str
+    case: Case
+    saga: str = "order"
+
+
+UNDO_FAILS: Any = {**LABEL_FAILS, ("undo", "charge"): ["fail"]}
+BREAKAGES = [
+    Breakage(skips_an_undo, "I1", Case(LABEL_FAILS)),
+    Breakage(undoes_in_the_wrong_order, "I2", Case(LABEL_FAILS)),
+    Breakage(undoes_twice, "I2", Case(LABEL_FAILS)),
+    Breakage(undoes_what_was_not_done, "I2", Case(LABEL_FAILS)),
+    Breakage(ignores_unknown_outcomes, "I1", Case({("do", "label"): ["lost"]})),
+    Breakage(settles_lost_attempts_as_not_done, "I2", Case(LABEL_FAILS, (CHARGED,))),
+    Breakage(calls_itself_compensated_after_an_undo_gave_up, "I1", Case(UNDO_FAILS)),
+    Breakage(compensates_without_any_fault, "I2", Case()),
+    Breakage(completes_a_cancelled_run, "I1", Case(cancel_at=("call", 2), commit_seconds=0.5)),
+    Breakage(runs_a_recorded_step_again, "I3", Case({}, (RESERVED,))),
+    Breakage(overwrites_a_recorded_result, "I3", Case({}, (RESERVED,))),
+    Breakage(changes_the_key_between_attempts, "I4", Case({("do", "charge"): ["cut-done", "ok"]})),
+    Breakage(gives_all_steps_the_same_key, "I4", Case()),
+    Breakage(starts_a_step_before_its_intent_is_durable, "I5", Case()),
+    Breakage(retries_without_a_record, "I5", Case({("do", "charge"): ["fail", "ok"]})),
+    Breakage(hands_out_falling_epochs_without_a_fence, "I6", Case({}, (RESERVED,))),
+    Breakage(signs_with_the_epoch_of_an_older_worker, "I6", Case({}, (RESERVED,))),
+    Breakage(fires_timers_early, "I7", Case(), saga="sleeper"),
+    Breakage(retries_early, "I7", Case({("do", "charge"): ["fail", "ok"]})),
+    Breakage(acknowledges_a_start_before_the_commit, "G3", Case(commit_seconds=0.5)),
+    Breakage(tells_the_result_before_it_is_durable, "G3", Case()),
+    Breakage(
+        acknowledges_a_cancellation_and_forgets_it, "G3", Case(cancel_at=("call", 2), commit_seconds=0.5)
+    ),
+    Breakage(loses_an_acknowledged_run, "I1", Case({}, (STARTED,))),
+    Breakage(loses_an_entry, "I9", Case()),
+    Breakage(loses_the_last_entry, "I9", Case()),
+    Breakage(alters_an_entry, "I9", Case()),
+    Breakage(alters_an_entry_and_seals_all_anew, "I9", Case()),
+    Breakage(gives_a_compensation_no_result, "I2", Case(LABEL_FAILS)),
+]

@@ -1,0 +1,46 @@
+"""The checker is only worth something if it catches broken engines, each by the right invariant."""
+
+import itertools
+
+import pytest
+
+import makegood as mg
+from tests.faults.broken import BREAKAGES, STARTED
+from tests.faults.checker import check
+from tests.faults.harness import Case, run
+from tests.faults.matrix import hold
+from tests.faults.participants import Services
+from tests.faults.sagas import Block, Do, Saga, Terms, generated_saga, make_undoable, order_saga
+
+SERVICES = Services()
+SAGAS = {
+    "order": order_saga(SERVICES),
+    "sleeper": generated_saga(SERVICES, Block("sleep", (Do("a"),), seconds=20.0)),
+}
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.breaks.__name__)
+def test_the_checker_catches_an_engine_that(breakage, monkeypatch):
+    saga = SAGAS[breakage.saga]
+    hold(saga, breakage.case)  # sound as it is
+    breakage.breaks(monkeypatch)
+    found = {violation.invariant for violation in check(run(saga, breakage.case).evidence, saga.terms)}
+    assert breakage.invariant in found
+
+
+def test_every_invariant_of_the_checker_has_a_broken_engine():
+    proven = {breakage.invariant for breakage in BREAKAGES} | {"I8"}
+    assert proven == {"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "G3"}
+
+
+def test_the_checker_catches_a_workflow_that_decides_otherwise_in_its_second_life():
+    lives = itertools.count()
+    first, second = make_undoable(SERVICES, "first"), make_undoable(SERVICES, "second")
+
+    @mg.workflow
+    async def fickle(run_id: str) -> str:
+        return await (second if next(lives) else first)(run_id)
+
+    saga = Saga("fickle", SERVICES, fickle, Terms(frozenset(("first", "second"))), ("first", "second"))
+    found = {violation.invariant for violation in check(run(saga, Case({}, (STARTED,))).evidence, saga.terms)}
+    assert found == {"I8"}
