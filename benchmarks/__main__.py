@@ -22,7 +22,9 @@ WORKLOADS = {
 
 def main() -> None:
     """Run one workload on a fresh store."""
-    parser = argparse.ArgumentParser(prog="benchmarks", description="Workloads of the goals; one JSON line each.")
+    parser = argparse.ArgumentParser(
+        prog="benchmarks", description="Workloads of the goals; one JSON line each."
+    )
     parser.add_argument("workload", choices=WORKLOADS)
     parser.add_argument("--store", help="store URL; by default a fresh SQLite file in a temporary folder")
     parser.add_argument("--runs", type=int)

@@ -28,7 +28,9 @@ async def crash(store: str, runs: int, in_flight: int) -> Measurement:
     measurement = Measurement("crash", store, runs, in_flight, steps_per_run=STEPS)
     async with mg.Engine(store, [workflows]) as engine:
         with measurement:
-            await asyncio.gather(*(engine.run(workflows.traced, n, STEPS, id=f"traced-{n}") for n in range(runs)))
+            await asyncio.gather(
+                *(engine.run(workflows.traced, n, STEPS, id=f"traced-{n}") for n in range(runs))
+            )
         again = [key for key, count in _keys(trace).items() if count > 1]
         recorded = await _recorded_before_the_kill(engine, runs)
     measurement.more = {
@@ -51,7 +53,7 @@ async def long(store: str, runs: int, in_flight: int) -> Measurement:
     effects = trace.stat().st_size
     started = time.perf_counter()
     async with mg.Engine(killed, [workflows]) as engine:
-        while trace.stat().st_size == effects:
+        while trace.stat().st_size == effects:  # noqa: ASYNC110 - the sign of life is a file
             await asyncio.sleep(0)
         measurement.more = {"resume_s": round(time.perf_counter() - started, 4)}
         await (await engine.get("traced-0")).result()

@@ -20,7 +20,9 @@ SNIPPETS = [
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_snippet_runs_and_prints_what_it_says(snippet: str, tmp_path: Path) -> None:
-    ran = subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
 
     assert ran.returncode == 0, ran.stderr
     for said in re.findall(r"print\(.*\)  # (.*)", snippet):

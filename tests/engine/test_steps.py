@@ -254,6 +254,12 @@ def test_a_probe_after_the_last_attempt_lets_the_step_fail_if_it_finds_nothing(s
     ]
 
 
+def test_a_fatal_failure_is_not_tried_again_although_the_probe_finds_nothing(start):
+    run = start(booking)
+    run.fail("book", unknown=True, fatal=True)
+    assert run.probe_finds_nothing("book")[1] == "book failed"
+
+
 def test_a_plain_failure_is_not_probed(start):
     run = start(booking)
     assert run.fail("book") == ["book attempt 1 failed: retry"]
@@ -461,7 +467,6 @@ def test_an_effect_that_an_operator_left_open_in_a_completed_run_is_its_residue(
     run = start(with_plan_b)
     run.fail("book", unknown=True, fatal=True)
     run.probe_finds_nothing("book", cannot_tell=True)
-    run.fail_for_good("book")
     run.complete("note", "n")
     run.fail("book")
     run.fail("book")

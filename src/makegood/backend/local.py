@@ -66,6 +66,7 @@ class LocalBackend:
             await self.store.close()
             raise
         if self._work and not is_worker:
+            log.info("another process is the worker of this store: %s; standing by.", await self.store.owner())
             self._succession = asyncio.create_task(self._succeed(), name="makegood-succession")
 
     async def close(self, grace_seconds: float) -> None:
@@ -170,7 +171,7 @@ class LocalBackend:
             self.worker.recovery.look()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                while (answer := await self.store.take_answer(number)) is None:
+                while (answer := await self.store.take_answer(number)) is None:  # noqa: ASYNC110 - another process answers
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise NoWorker(

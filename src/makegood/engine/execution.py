@@ -113,7 +113,7 @@ class Execution:
         then, retry_at = self._after_failure(record, at, dice, fatal=fatal, lost=lost)
         if unknown and record.state is OPEN and self.program.steps[step].probe_function is not None:
             then, retry_at = "probe", 0.0
-        self._record(journal.AttemptFailed(step, attempt, failure, then, unknown, lost, retry_at), at)
+        self._record(journal.AttemptFailed(step, attempt, failure, then, unknown, lost, fatal, retry_at), at)
         if then == "give up":
             self._give_up(record, at)
 
@@ -124,7 +124,9 @@ class Execution:
         """The probe says that the step did not take effect, or (with a failure) could not tell."""
         record = self.state.steps[step]
         at = self._open(at)
-        then, retry_at = self._after_failure(record, at, dice, fatal=False, lost=record.lost, counted=True)
+        then, retry_at = self._after_failure(
+            record, at, dice, fatal=record.fatal, lost=record.lost, counted=True
+        )
         outcome: Literal["not done", "unknown"] = "not done" if failure is None else "unknown"
         self._record(journal.ProbeAnswered(step, outcome, then, NULL, failure, retry_at), at)
         if then == "give up":

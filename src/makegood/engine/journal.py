@@ -41,6 +41,7 @@ class AttemptFailed(Event, frozen=True):
     """An attempt of a step (or of its compensation, if that is under way) ended without a result.
 
     ``unknown``: nobody knows whether it took effect. ``lost``: the process died; does not count against the retries.
+    ``fatal``: trying again is pointless.
     """
 
     step: int
@@ -49,6 +50,7 @@ class AttemptFailed(Event, frozen=True):
     then: Literal["retry", "probe", "give up"]
     unknown: bool = False
     lost: bool = False
+    fatal: bool = False
     retry_at: float = 0.0
 
 

@@ -115,6 +115,7 @@ class StepRecord(msgspec.Struct, gc=False):
     failures: int = 0  # attempts that count against the retries
     unknown: bool = False  # an attempt may have taken effect, and nothing has settled it
     lost: bool = False  # the last attempt ended with its process
+    fatal: bool = False  # the last attempt said that trying again is pointless
     cancelled: bool = False  # the workflow no longer waits for it
     result: msgspec.Raw | None = None
     failure: Failure | None = None
@@ -252,6 +253,7 @@ def _attempt_failed(run: RunState, event: journal.AttemptFailed) -> None:
         event.lost,
     )
     step.failures += not event.lost
+    step.fatal = event.fatal
     if not undoing:
         step.unknown = step.unknown or event.unknown
 

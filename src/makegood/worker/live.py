@@ -51,7 +51,9 @@ class LiveRun:
         self.jobs: dict[int, Job] = {}
         self.waits: dict[int, Alarm] = {}  # steps that wait for their next attempt
         self.timers: dict[int, Alarm] = {}
-        self.starters: list[asyncio.Future[bool]] | None = []  # each resolves with False if the id is taken; None: durable
+        self.starters: (
+            list[asyncio.Future[bool]] | None
+        ) = []  # each resolves with False if the id is taken; None: durable
         self.waiters: list[asyncio.Future[RunState]] = []  # each resolves with the final state
 
     @property

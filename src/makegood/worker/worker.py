@@ -210,7 +210,7 @@ class Worker:
 
     def _returned(self, job: Job, value: Any) -> None:
         run, step = job.run, job.step_number
-        if run.jobs.pop(step, None) is not job or run.id not in self.runs:
+        if not self._reported(job):
             return
         execution = run.execution
         if job.kind == "undo":
@@ -228,9 +228,15 @@ class Worker:
                 else:
                     self.tell(run, execution.probe_found, step, result)
 
+    def _reported(self, job: Job) -> bool:
+        """Take the job off its run; False if nobody waits for its outcome any more."""
+        if job.run.jobs.get(job.step_number) is not job:
+            return False
+        del job.run.jobs[job.step_number]
+        return job.run.id in self.runs
+
     def _raised(self, job: Job, error: BaseException, timed_out: bool) -> None:
-        run = job.run
-        if run.jobs.pop(job.step_number, None) is not job or run.id not in self.runs:
+        if not self._reported(job):
             return
         options = job.definition.options_
         interrupted = timed_out or job.cancelled  # whatever the step made of it: it was not its own verdict
