@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -268,7 +268,7 @@ def alters_an_entry_and_seals_all_anew(patch: Any) -> None:
     def change(entries: list[SealedEntry]) -> list[SealedEntry]:
         sealed, previous = [], b""
         for entry in entries:
-            previous = sha256(previous + altered(entry)).digest()
+            previous = blake2b(previous + altered(entry), digest_size=32).digest()
             sealed.append(SealedEntry(entry.number, altered(entry), previous))
         return sealed
 

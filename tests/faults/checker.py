@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from hashlib import sha256
+from hashlib import blake2b
 
 from tests.faults.evidence import Called, Committed, Dumped, Evidence
 from tests.faults.sagas import Terms
@@ -85,7 +85,7 @@ def _chain(run: Dumped) -> Iterator[Violation]:
         if number != expected:
             yield Violation("I9", run.run_id, f"entry {expected} is missing")
             return
-        if sha256(previous + data).digest() != digest:
+        if blake2b(previous + data, digest_size=32).digest() != digest:
             yield Violation("I9", run.run_id, f"entry {number} does not match its hash")
         previous = digest
 
