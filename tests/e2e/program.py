@@ -39,7 +39,7 @@ async def reserve(number: int) -> int:
 
 
 @reserve.compensation
-async def release(reservation: int | None, number: int) -> None:
+async def release(_reservation: int | None, number: int) -> None:
     take_effect()
 
 
@@ -157,11 +157,8 @@ MODES = {"load": load, "finish": finish, "hold": hold, "client": client, "drain"
 
 async def main(mode: str, database: str, effects: str, prefix: str = "run") -> None:
     Effects.path = effects
-    act = {"load": load, "finish": finish, "hold": hold, "client": client, "drain": drain, "create": create}[
-        mode
-    ]
     async with asyncio.timeout(PATIENCE_SECONDS), mg.Engine(f"sqlite:///{database}", WORKFLOWS) as engine:
-        await act(engine, prefix)
+        await MODES[mode](engine, prefix)
     say("closed")
 
 

@@ -66,7 +66,9 @@ class LocalBackend:
             await self.store.close()
             raise
         if self._work and not is_worker:
-            log.info("another process is the worker of this store: %s; standing by.", await self.store.owner())
+            log.info(
+                "another process is the worker of this store: %s; standing by.", await self.store.owner()
+            )
             self._succession = asyncio.create_task(self._succeed(), name="makegood-succession")
 
     async def close(self, grace_seconds: float) -> None:
