@@ -52,6 +52,13 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_returned)
         return future
 
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        self.threads_at_work += 1  # since Python 3.12 it waits for its threads with a time limit
+        try:
+            await super().shutdown_default_executor(*args)
+        finally:
+            self.threads_at_work -= 1
+
     def _thread_returned(self, _: asyncio.Future[Any]) -> None:
         self.threads_at_work -= 1
 
