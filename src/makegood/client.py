@@ -21,7 +21,6 @@ from makegood.engine.operator import Action, Request
 from makegood.engine.run import Status
 from makegood.errors import (
     JournalCorrupt,
-    MakegoodError,
     PayloadError,
     RunCancelled,
     RunCompensated,
@@ -134,18 +133,25 @@ class Engine:
             RunConflict: the id exists with another workflow or input.
             PayloadError: an argument cannot be stored.
         """
-        backend = self.backend
-        if not isinstance(workflow, Workflow):
-            raise UsageError(f"start() takes a function decorated with @mg.workflow, not {workflow!r}.")
-        arguments = workflow.signature.encode_arguments(args, kwargs)
-        run_id = f"{workflow.name}-{secrets.token_hex(8)}" if id is None else checked_run_id(id)
-        await backend.start(workflow, run_id, arguments)
+        run_id, arguments = self._prepared(workflow, id, args, kwargs)
+        await self.backend.start(workflow, run_id, arguments)
         return RunHandle(run_id, self, workflow)
 
     async def run(self, workflow: Workflow[..., R], *args: Any, id: str | None = None, **kwargs: Any) -> R:
         """Start a run and wait for its result: ``start`` and ``result`` in one."""
-        handle = await self.start(workflow, *args, id=id, **kwargs)
-        return await handle.result()
+        run_id, arguments = self._prepared(workflow, id, args, kwargs)
+        state = await self.backend.run(workflow, run_id, arguments)
+        return result_of(state, workflow)  # type: ignore[no-any-return]
+
+    def _prepared(
+        self, workflow: Workflow[..., Any], run_id: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[str, msgspec.Raw]:
+        if not isinstance(workflow, Workflow):
+            raise UsageError(f"start() takes a function decorated with @mg.workflow, not {workflow!r}.")
+        arguments = workflow.signature.encode_arguments(args, kwargs)
+        if run_id is None:
+            return f"{workflow.name}-{secrets.token_hex(8)}", arguments
+        return checked_run_id(run_id), arguments
 
     async def get(self, run_id: str) -> RunHandle[Any]:
         """The run of that id.
@@ -194,13 +200,7 @@ class RunHandle(Generic[R]):
         Raises:
             RunFailed, RunCompensated, RunCancelled, RunTerminated: the run ended otherwise, with the cause.
         """
-        state = await self._engine.backend.ending(self.id)
-        if state.status is Status.COMPLETED:
-            assert state.result is not None
-            if self._workflow is None:
-                return msgspec.json.decode(state.result)  # type: ignore[no-any-return]
-            return self._workflow.signature.decode_result(state.result)  # type: ignore[no-any-return]
-        raise error_of(state)
+        return result_of(await self._engine.backend.ending(self.id), self._workflow)  # type: ignore[no-any-return]
 
     async def describe(self) -> Description:
         """What the run has done, undone and left, and what it waits for."""
@@ -292,11 +292,21 @@ def store_at(url: str, *, create: bool = True) -> Store:
     )
 
 
-def error_of(state: RunState) -> MakegoodError:
-    """What ``result`` raises for a run that ended like this."""
+def result_of(state: RunState, workflow: Workflow[..., Any] | None) -> Any:
+    """What a run that ended like this returns, or raises."""
     assert state.status_ is not None
-    return ENDINGS[state.status_](
-        state.id, state.failure, step=state.failed_step or None, undone=state.undone, residue=state.residue
+    if state.result is None:
+        raise ENDINGS[state.status_](
+            state.id,
+            state.failure,
+            step=state.failed_step or None,
+            undone=state.undone,
+            residue=state.residue,
+        )
+    return (
+        msgspec.json.decode(state.result)
+        if workflow is None
+        else workflow.signature.decode_result(state.result)
     )
 
 

@@ -103,6 +103,19 @@ class LocalBackend:
         if not created:
             await self._check_same(workflow, run_id, arguments)
 
+    async def run(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> RunState:
+        worker = self.worker
+        if worker is None or run_id in worker.runs or run_id in worker.starting:
+            await self.start(workflow, run_id, arguments)
+            return await self.ending(run_id)
+        if self.registry.add(workflow):
+            worker.recovery.look()
+        state = await worker.ending_of(worker.begin(workflow, run_id, arguments))
+        if state is None:
+            await self._check_same(workflow, run_id, arguments)
+            return await self.ending(run_id)
+        return state
+
     async def _check_same(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> None:
         first = (await self.entries(run_id))[0].events[0]
         assert isinstance(first, journal.RunStarted)
@@ -128,8 +141,9 @@ class LocalBackend:
             if self.worker is not None:
                 self.worker.check()
                 run = self.worker.runs.get(run_id)
-                if run is not None:
-                    return await self.worker.ending_of(run)
+                state = None if run is None else await self.worker.ending_of(run)
+                if state is not None:
+                    return state
             row = await self.find(run_id)
             if row is None:
                 raise not_found(run_id)

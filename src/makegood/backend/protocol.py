@@ -40,6 +40,9 @@ class Backend(Protocol):
             RunConflict: the id exists with another workflow or input.
         """
 
+    async def run(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> RunState:
+        """``start`` and ``ending`` in one: the caller is not interested in the moment between."""
+
     async def ending(self, run_id: str) -> RunState:
         """Wait until the run has ended; its final state."""
 

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
 from makegood.definition.payload import NULL
 from makegood.engine import journal
 from makegood.engine.determinism import fits, mismatch
@@ -21,8 +23,6 @@ from makegood.failure import Failure, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    import msgspec
 
     from makegood.definition.step import Compensation, StepOptions
     from makegood.definition.workflow import Workflow
@@ -38,33 +38,18 @@ STUCK = (
 )
 
 
-class Execution:
+class Execution(msgspec.Struct, gc=False, eq=False):
     """One run: facts in, events out. ``at`` is always seconds since 1970; ``dice`` a random number in [0, 1)."""
 
-    __slots__ = (
-        "_events",
-        "_expected",
-        "_opened_at",
-        "_result",
-        "_undo_plan",
-        "_undoing",
-        "program",
-        "state",
-        "workflow",
-    )
-
-    def __init__(self, workflow: Workflow[..., Any], program: Program) -> None:
-        self.workflow = workflow
-        self.program = program
-        self.state = RunState()
-        self._events: list[journal.AnyEvent] = []
-        self._expected: deque[journal.Decision] | None = (
-            None  # while replaying: decided, and not yet seen recorded
-        )
-        self._opened_at: float | None = None
-        self._result = NULL
-        self._undo_plan: list[StepRecord] | None = None
-        self._undoing: StepRecord | None = None
+    workflow: Workflow[..., Any]
+    program: Program
+    state: RunState = msgspec.field(default_factory=RunState)
+    _events: list[journal.AnyEvent] = []
+    _expected: deque[journal.Decision] | None = None  # while replaying: decided, and not yet seen recorded
+    _opened_at: float | None = None
+    _result: msgspec.Raw = NULL
+    _undo_plan: list[StepRecord] | None = None
+    _undoing: StepRecord | None = None
 
     @property
     def has_events(self) -> bool:

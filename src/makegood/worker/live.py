@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from makegood.store.codec import FIRST_HASH, seal
 from makegood.store.protocol import Write
 
@@ -18,43 +20,27 @@ if TYPE_CHECKING:
     from makegood.worker.timers import Alarm
 
 
-class LiveRun:
-    """One run that this worker owns."""
+class LiveRun(msgspec.Struct, gc=False, eq=False):
+    """One run that this worker owns. Its references are undone when it leaves: the collector does not look at it."""
 
-    __slots__ = (
-        "answers",
-        "entry",
-        "entry_number",
-        "execution",
-        "hash",
-        "id",
-        "jobs",
-        "key",
-        "last_status",
-        "queued",
-        "starters",
-        "timers",
-        "waiters",
-        "waits",
+    id: str
+    execution: Execution
+    key: int | None = None
+    entry_number: int = 0
+    hash: bytes = FIRST_HASH
+    entry: Entry | None = None  # the one being committed
+    queued: bool = False  # in the committer's queue
+    last_status: str = ""
+    answers: list[InboxAnswer] = []
+    jobs: dict[int, Job] = {}
+    waits: dict[int, Alarm] = {}  # steps that wait for their next attempt
+    timers: dict[int, Alarm] = {}
+    starters: list[asyncio.Future[bool]] | None = (
+        None  # not durable yet: each resolves with False if the id is taken
     )
-
-    def __init__(self, run_id: str, execution: Execution) -> None:
-        self.id = run_id
-        self.execution = execution
-        self.key: int | None = None
-        self.entry_number = 0
-        self.hash = FIRST_HASH
-        self.entry: Entry | None = None  # the one being committed
-        self.queued = False  # in the committer's queue
-        self.last_status = ""
-        self.answers: list[InboxAnswer] = []
-        self.jobs: dict[int, Job] = {}
-        self.waits: dict[int, Alarm] = {}  # steps that wait for their next attempt
-        self.timers: dict[int, Alarm] = {}
-        self.starters: (
-            list[asyncio.Future[bool]] | None
-        ) = []  # each resolves with False if the id is taken; None: durable
-        self.waiters: list[asyncio.Future[RunState]] = []  # each resolves with the final state
+    waiters: list[
+        asyncio.Future[RunState | None]
+    ] = []  # each resolves with the final state; None if the id is taken
 
     @property
     def state(self) -> RunState:

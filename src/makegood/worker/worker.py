@@ -136,19 +136,15 @@ class Worker:
     def finish(self, run: LiveRun) -> None:
         """A run's ending is durable."""
         self.runs.pop(run.id, None)
-        for alarm in (*run.timers.values(), *run.waits.values()):
-            alarm.cancel()
+        self._let_go(run)
         for waiter in run.waiters:
             if not waiter.done():
                 waiter.set_result(run.state)
-        run.execution.program.close()
 
     def drop(self, run: LiveRun, error: BaseException) -> None:
         """Forget a run that is to go on elsewhere or later."""
         (self.runs if run.starters is None else self.starting).pop(run.id, None)
-        for alarm in (*run.timers.values(), *run.waits.values()):
-            alarm.cancel()
-        run.execution.program.close()
+        self._let_go(run)
         for future in (*(run.starters or ()), *run.waiters):
             if not future.done():
                 future.set_exception(error)
@@ -163,9 +159,17 @@ class Worker:
             run.starters.append(starter)
         return starter
 
-    def ending_of(self, run: LiveRun) -> asyncio.Future[RunState]:
-        """Resolves with the final state, once it is durable."""
-        waiter: asyncio.Future[RunState] = self.loop.create_future()
+    def _let_go(self, run: LiveRun) -> None:
+        for alarm in (*run.timers.values(), *run.waits.values()):
+            alarm.cancel()
+        run.timers.clear()
+        run.waits.clear()
+        run.jobs.clear()
+        run.execution.program.close()
+
+    def ending_of(self, run: LiveRun) -> asyncio.Future[RunState | None]:
+        """Resolves with the final state, once it is durable; None if the run never began, because its id was taken."""
+        waiter: asyncio.Future[RunState | None] = self.loop.create_future()
         run.waiters.append(waiter)
         return waiter
 
@@ -186,6 +190,9 @@ class Worker:
         self.starting.pop(run.id, None)
         run.execution.program.close()
         self._tell_starters(run, created=False)
+        for waiter in run.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _tell_starters(self, run: LiveRun, *, created: bool) -> None:
         starters, run.starters = run.starters, None
