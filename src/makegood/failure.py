@@ -6,12 +6,16 @@ Used by the journal (``engine``) and by the errors that carry a recorded cause (
 from __future__ import annotations
 
 import traceback
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+if TYPE_CHECKING:
+    from types import TracebackType
+
 MESSAGE_LIMIT_CHARACTERS = 2_000
 TRACEBACK_LIMIT_CHARACTERS = 8_000
+FRAMES_LIMIT = 20
 
 
 ExceptionType: TypeAlias = type[BaseException]
@@ -41,9 +45,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
                 message += ": " + "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves(exception))
         except BaseException as unprintable:  # noqa: BLE001 - an exception may raise anything while printing itself
             message = f"<unprintable: {type(unprintable).__name__}>"
-        trace = ""
-        if with_traceback and exception.__traceback__ is not None:
-            trace = "".join(traceback.format_tb(exception.__traceback__))
+        trace = _frames(exception.__traceback__) if with_traceback else ""
         return cls(
             _storable(type_name(type(exception)), MESSAGE_LIMIT_CHARACTERS),
             _storable(message, MESSAGE_LIMIT_CHARACTERS),
@@ -62,6 +64,16 @@ def type_name(exception_type: ExceptionType) -> str:
     """``module.QualifiedName``; without the module for built-in exceptions."""
     module = exception_type.__module__
     return exception_type.__qualname__ if module == "builtins" else f"{module}.{exception_type.__qualname__}"
+
+
+def _frames(trace: TracebackType | None) -> str:
+    """Where it was raised, outermost first, without our own frames and without reading any source file."""
+    lines = [
+        f'  File "{frame.f_code.co_filename}", line {line}, in {frame.f_code.co_qualname}\n'
+        for frame, line in traceback.walk_tb(trace)
+        if not str(frame.f_globals.get("__name__", "")).startswith("makegood.")
+    ]
+    return "".join(lines[-FRAMES_LIMIT:])
 
 
 def _storable(text: str, limit_characters: int) -> str:

@@ -160,6 +160,10 @@ class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said
                 self._discard(task.get_coro())
         # The program, its context and its tasks refer to each other: let go, so that no collector is needed.
         self._main, self._wake_main, self._context = None, NOTHING, NO_CONTEXT
+        if self.error is not None:
+            self.error.__traceback__ = None  # its frames hold on to everything that was ever called
+        self.error = self.value = None
+        self._rejected.clear()
         self._ready.clear()
         self._calls.clear()
         self._timers.clear()
