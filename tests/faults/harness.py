@@ -26,6 +26,7 @@ BEGIN_SECONDS = 1_000_000_000.0
 PATIENCE_SECONDS = 3_600
 QUIET_LOOK_SECONDS = 600.0
 LIFE_LIMIT_SECONDS = 30 * 86_400.0  # a process that hangs fails its test
+RESTART_SECONDS = 0.001
 GRACE_SECONDS = 5.0  # less than the steps' time limit: a drain cuts attempts off
 PROCESS_LIMIT = 12
 RUN_ID = "order-42"
@@ -215,7 +216,7 @@ def run(saga: Saga, case: Case, store: Callable[[], Any] | None = None) -> Outco
             back = case.steps_back_seconds * (number - 1)
             loop = VirtualTimeLoop(begin=BEGIN_SECONDS + elapsed - back)
             died = _live(world, number, loop)
-            elapsed += loop.elapsed
+            elapsed += loop.elapsed + RESTART_SECONDS
             if not died:
                 break
         else:
@@ -266,6 +267,7 @@ async def _until_its_end(world: World, number: int, loop: VirtualTimeLoop) -> bo
         return False
     life.dead = True
     await _bury(inner)
+    _forget(engine)
     return True
 
 
@@ -281,6 +283,14 @@ async def _bury(inner: Any) -> None:
         for _ in range(3):  # whatever these tasks have started gets to the point where it is stopped for good
             await asyncio.sleep(0)
     await inner.close()
+
+
+def _forget(engine: mg.Engine) -> None:
+    """Undo what a dead process's runs refer to: the collector passes over runs, as they are let go of by their worker."""
+    worker = getattr(engine._backend, "worker", None)
+    if worker is not None:
+        for alive in (*worker.runs.values(), *worker.starting.values()):
+            worker.drop(alive, mg.StoreError("the process died"))
 
 
 async def _dump(inner: Any) -> list[Dumped]:
@@ -300,13 +310,13 @@ async def _clients(world: World, life: Life, engine: mg.Engine) -> None:
     await engine.__aenter__()
     async with asyncio.TaskGroup() as group:
         for run_id in world.case.run_ids:
-            group.create_task(_unless_stopped(life, _customer(world, life, engine, run_id)))
+            group.create_task(_unless_stopped(life, _customer, world, life, engine, run_id))
 
 
-async def _unless_stopped(life: Life, customer: Coroutine[Any, Any, None]) -> None:
+async def _unless_stopped(life: Life, client: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
     """A client of an engine that is being closed gets an error, and comes again."""
     try:
-        await customer
+        await client(*args)
     except mg.MakegoodError:
         if not life.stopped.done():
             raise
@@ -321,7 +331,7 @@ async def _customer(world: World, life: Life, engine: mg.Engine, run_id: str) ->
         life.say(run_id, "start")
         handle = await engine.start(world.saga.workflow, run_id, id=run_id)
         life.say(run_id, "started")
-    ending = asyncio.ensure_future(_unless_stopped(life, _wait_for_end(life, handle)))
+    ending = asyncio.ensure_future(_unless_stopped(life, _wait_for_end, life, handle))
     if world.case.cancel_at is not None and "cancelled" not in known:
         await _cancel(world, life, handle, ending)
     done, _ = await asyncio.wait((ending,), timeout=PATIENCE_SECONDS)
