@@ -95,6 +95,13 @@ class Retry:
         )
 
 
+def wait_before(retry: Retry | None, attempt: int, dice: float) -> float | None:
+    """The wait in seconds before this attempt under a step's or a compensation's ``retry``: None there is one attempt."""
+    if retry is None:
+        return 0.0 if attempt == 1 else None
+    return retry.wait_seconds(attempt, dice)
+
+
 def seconds(duration: float | timedelta, where: str) -> float:
     """A duration as seconds, checked: a number that is not negative, not NaN and at most a year."""
     value = duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 
 import msgspec
 
-from makegood.definition.retry import Retry
+from makegood.definition.retry import Retry, wait_before
 from makegood.definition.scope import current_scope
 from makegood.definition.signature import Signature, accepts_none_first
 from makegood.definition.validation import (
@@ -49,12 +49,6 @@ class StepOptions(msgspec.Struct, frozen=True):
     fatal: tuple[type[BaseException], ...] = ()
     unknown: tuple[type[BaseException], ...] = ()
 
-    def wait_seconds(self, attempt: int, dice: float) -> float | None:
-        """The wait before this attempt, or None when it is one too many."""
-        if self.retry is None:
-            return 0.0 if attempt == 1 else None
-        return self.retry.wait_seconds(attempt, dice)
-
 
 class Compensation(msgspec.Struct, frozen=True):
     """How a step is undone: a function of its result (None: nobody knows) and its arguments."""
@@ -63,12 +57,6 @@ class Compensation(msgspec.Struct, frozen=True):
     is_async: bool
     retry: Retry | None = DEFAULT_RETRY
     timeout_seconds: float | None = None
-
-    def wait_seconds(self, attempt: int, dice: float) -> float | None:
-        """The wait before this attempt, or None when it is one too many."""
-        if self.retry is None:
-            return 0.0 if attempt == 1 else None
-        return self.retry.wait_seconds(attempt, dice)
 
 
 class Step(Generic[P, R]):
@@ -82,7 +70,7 @@ class Step(Generic[P, R]):
         self.function = function
         self.is_async = inspect.iscoroutinefunction(function)
         self.options_ = options
-        self.first_wait_seconds = options.wait_seconds(1, 0.5) or 0.0
+        self.first_wait_seconds = wait_before(options.retry, 1, 0.5) or 0.0
         self.signature = Signature(function, "step")
         self._origin: Step[Any, Any] = self  # options() makes variants; their safeguards are the origin's
         self._undo: Compensation | None = None

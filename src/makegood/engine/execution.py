@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from makegood.definition.payload import NULL
+from makegood.definition.retry import wait_before
 from makegood.engine import journal
 from makegood.engine.determinism import fits, mismatch
 from makegood.engine.operator import facts_for
@@ -261,7 +262,7 @@ class Execution(msgspec.Struct, gc=False, eq=False):
 
     def _scheduled_undo(self, step: int) -> journal.CompensationScheduled:
         undo = self.program.steps[step].undo
-        wait = undo.wait_seconds(1, 0.5) if undo is not None else None
+        wait = wait_before(undo.retry, 1, 0.5) if undo is not None else None
         return journal.CompensationScheduled(step, self.state.clock + wait if wait else 0.0)
 
     def _begin_ending(self) -> None:
@@ -300,7 +301,7 @@ class Execution(msgspec.Struct, gc=False, eq=False):
         if lost:
             return "retry", at
         failures = record.failures + (not counted)
-        wait = None if fatal else self._policy(record).wait_seconds(failures + 1, dice)
+        wait = None if fatal else wait_before(self._policy(record).retry, failures + 1, dice)
         return ("give up", 0.0) if wait is None else ("retry", at + wait)
 
     def _give_up(self, record: StepRecord, at: float) -> None:

@@ -56,8 +56,6 @@ class Job(Attempt):
 
     def call(self) -> Any:
         """Call the user's function: a coroutine if ``is_async``, otherwise the value."""
-        if self.kind == "do":
-            return self.definition.signature.call(self.record.arguments)
         return self.definition.call(self.kind, self.record.arguments, self.record.result)
 
 
