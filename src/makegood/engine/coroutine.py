@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from asyncio import _get_running_loop, _set_running_loop
-from collections import deque
+from contextlib import contextmanager
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,7 +20,7 @@ from makegood.engine.main_task import Branch, Future, MainTask, StepCall
 from makegood.errors import NotDurable, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     import msgspec
 
@@ -66,9 +66,6 @@ class Call:
         return self.when_
 
 
-NOTHING = Call(lambda: None, (), None)
-
-
 _EventLoop: Any = (
     asyncio.AbstractEventLoop
 )  # a type checker does not see the methods that are filled in below
@@ -84,17 +81,16 @@ class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said
     _timer_count = 0
     _counted = 0
     _main: MainTask | None = None
-    _wake_main = NOTHING
     _closed = False
 
     def __init__(self, workflow: Workflow[..., Any]) -> None:
         self.workflow = workflow
         self.steps: dict[int, Step[Any, Any]] = {}
         self.decisions: list[Decision] = []
-        self._ready: deque[Call] = deque()
+        self._ready: list[Call] = []
         self._calls: dict[int, StepCall] = {}
         self._timers: dict[int, Call] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[int, Branch] = {}
         self._rejected: list[StepCall] = []
         self._context = Context()
         self._context.run(current_scope.set, self)
@@ -107,16 +103,13 @@ class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said
 
     def start(self, arguments: msgspec.Raw) -> None:
         self._main = MainTask(self.workflow.signature.call(arguments), self, self._context)
-        self._wake_main = Call(self._main.wake, (), None)
-        self._ready.append(self._wake_main)
-        self._drive()
+        self._drive(wake_main=True)
 
     def resolve(self, step: int, result: msgspec.Raw | None) -> None:
         call = self._calls.pop(step, None)
         if call is not None:
             call.set_result(None if result is None else self.steps[step].signature.decode_result(result))
             self._settled(call)
-            self._drive()
 
     def reject(self, step: int, error: Exception) -> None:
         call = self._calls.pop(step, None)
@@ -126,7 +119,6 @@ class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said
             call.set_exception(error)
             self._rejected.append(call)
             self._settled(call)
-            self._drive()
 
     def fire(self, timer: int) -> None:
         call = self._timers.pop(timer)
@@ -143,48 +135,73 @@ class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said
 
     def fail(self, error: Exception) -> None:
         self.finished = True
-        if self._main is not None:
-            self._discard(self._main.get_coro())
-        self._finish(error)
+        self._ready.clear()
+        with self._inside():
+            if self._main is not None:
+                self._discard(self._main.get_coro())
+            self._finish(error)
         self.error = error
 
     def close(self) -> None:
         if self._closed:
             return
         self._closed = True
-        if self._main is not None and not self._main.done():
+        if self._main is not None and not self._main.finished:
             self._discard(self._main.get_coro())
-        for task in self._tasks:
+        for task in self._tasks.values():
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - no public way
                 self._discard(task.get_coro())
         # The program, its context and its tasks refer to each other: let go, so that no collector is needed.
-        self._main, self._wake_main, self._context = None, NOTHING, NO_CONTEXT
+        self._main, self._context = None, NO_CONTEXT
         if self.error is not None:
             self.error.__traceback__ = None  # its frames hold on to everything that was ever called
-        self.error = self.value = None
-        self._rejected.clear()
+            self.error = None
+        self.value = None
         self._ready.clear()
         self._calls.clear()
         self._timers.clear()
+        self._rejected.clear()
 
     # ---- driving -------------------------------------------------------------------------------------------------
 
     def _settled(self, call: StepCall) -> None:
-        """A step's call is done: wake the workflow if that is what it waits for (tasks are woken by their callbacks)."""
-        if self._main is not None and self._main.waiting_for is call:
-            self._ready.append(self._wake_main)
-
-    def _drive(self) -> None:
-        """Run until everything waits again, and see whether the workflow is over."""
-        self._pump()
+        """A step's call is done: go on with whoever waits for it, the workflow function itself behind any task."""
         main = self._main
-        if main is not None and main.done() and not self.finished:
-            error = asyncio.CancelledError() if main.cancelled() else main.exception()
-            if error is None:
-                self.value = main.result()
-                error = self._overlooked()
-            self._finish(error)
+        if main is None or main.waiting_for is not call:
+            self._drive()
+        elif self._ready:
+            self.call_soon(main.wake)
+            self._drive()
+        else:
+            self._drive(wake_main=True)
+
+    def _drive(self, *, wake_main: bool = False) -> None:
+        """Run until everything waits again, and see whether the workflow is over."""
+        main = self._main
+        assert main is not None
+        outer = _get_running_loop()
+        _set_running_loop(self)
+        try:
+            if wake_main:
+                self._context.run(main.wake)
+            if self._ready:
+                self._pump()
+            if main.finished and not self.finished:
+                self.value = main.value
+                self._finish(main.error or self._overlooked())
+        finally:
+            _set_running_loop(outer)
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        """Be the running loop."""
+        outer = _get_running_loop()
+        _set_running_loop(self)
+        try:
+            yield
+        finally:
+            _set_running_loop(outer)
 
     def _overlooked(self) -> BaseException | None:
         """The failure of a step that the workflow never awaited."""
@@ -194,36 +211,28 @@ class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said
         return None
 
     def _pump(self) -> None:
-        ready, own_context = self._ready, self._context
-        outer = _get_running_loop()
-        _set_running_loop(self)
         turns = 0
-        try:
-            while ready:
-                call = ready.popleft()
-                if not call.is_cancelled:
-                    try:
-                        (own_context if call.context is None else call.context).run(call.callback, *call.args)
-                    except SystemExit:
-                        pass  # kept by the task that raised it: it ends this run, not the worker
-                    except Exception as error:  # noqa: BLE001 - a callback of the user's may raise anything
-                        ready.clear()
-                        self.fail(error)
-                    turns += 1
-                    if turns > SPIN_LIMIT_CALLBACKS:
-                        ready.clear()
-                        self.fail(NotDurable(SPINS.format(self.workflow.name, SPIN_LIMIT_CALLBACKS)))
-        finally:
-            _set_running_loop(outer)
+        while self._ready:
+            batch, self._ready = self._ready, []
+            for call in batch:
+                if call.is_cancelled:
+                    continue
+                try:
+                    context = self._context if call.context is None else call.context
+                    context.run(call.callback, *call.args)
+                except SystemExit:
+                    pass  # kept by the task that raised it: it ends this run, not the worker
+                except Exception as error:  # noqa: BLE001 - a callback of the user's may raise anything
+                    self.fail(error)
+                    return
+            turns += len(batch)
+            if turns > SPIN_LIMIT_CALLBACKS:
+                self.fail(NotDurable(SPINS.format(self.workflow.name, SPIN_LIMIT_CALLBACKS)))
 
     def _discard(self, coroutine: Any) -> None:
         """Close a coroutine that is not to run again; else the collector does, inside whatever run is driven then."""
-        outer = _get_running_loop()
-        _set_running_loop(self)
-        try:
+        with self._inside():
             self._context.run(_close, coroutine)
-        finally:
-            _set_running_loop(outer)
 
     def _finish(self, error: BaseException | None) -> None:
         """The workflow is over: end what it left behind. Steps are waited for after a return, cancelled after an error."""
@@ -233,8 +242,9 @@ class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said
             self._cancel_tasks()
         if error is not None:
             self._cancel_calls()
-        for timer in list(self._timers.values()):
-            timer.cancel()
+        if self._timers:
+            for timer in list(self._timers.values()):
+                timer.cancel()
         if self._ready:
             self._pump()
 
@@ -244,7 +254,7 @@ class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said
 
     def _cancel_tasks(self) -> None:
         for _ in range(CLOSING_ROUNDS):
-            left = [task for task in self._tasks if not task.done()]
+            left = [task for task in self._tasks.values() if not task.done()]
             if not left:
                 return
             for task in left:
@@ -275,7 +285,8 @@ class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said
     def step_cancelled(self, call: StepCall) -> None:
         if self._calls.pop(call.number, None) is not None:
             self.decisions.append(StepCancelled(call.number))
-            self._settled(call)
+            if self._main is not None and self._main.waiting_for is call:
+                self.call_soon(self._main.wake)
 
     def timer_cancelled(self, number: int) -> None:
         if self._timers.pop(number, None) is not None:
@@ -319,9 +330,12 @@ class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said
         if isinstance(coro, StepCall):  # TaskGroup.create_task(step(…)): the call is scheduled already
             return coro
         task = Branch(self._count(), coro, loop=self, name=name, context=context)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task.number] = task
+        task.add_done_callback(self._task_done)
         return task
+
+    def _task_done(self, task: Any) -> None:
+        del self._tasks[task.number]
 
     def _count(self) -> int:
         self._counted += 1
@@ -330,8 +344,7 @@ class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said
     def get_task_factory(self) -> None:
         return None
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = staticmethod(bool)  # False, asked for by every future: without a frame of its own
 
     def is_running(self) -> bool:
         return True

@@ -61,28 +61,34 @@ class StepCall(Future):
         return True
 
 
-class MainTask(asyncio.Future[Any]):
+class MainTask:
     """Drives one coroutine. ``wake`` has to be called (on the program's loop) when what it waits for is done."""
 
     __slots__ = (
-        "_cancel_message_",
+        "__weakref__",
+        "_cancel_message",
         "_cancel_requests",
         "_context",
         "_coroutine",
-        "_loop_",
+        "_loop",
         "_must_cancel",
+        "error",
+        "finished",
+        "value",
         "waiting_for",
     )
 
     def __init__(
         self, coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, context: Context
     ) -> None:
-        super().__init__(loop=loop)
         self.waiting_for: asyncio.Future[Any] | None = None
+        self.finished = False
+        self.value: Any = None
+        self.error: BaseException | None = None
         self._coroutine = coroutine
         self._context = context
-        self._loop_ = loop
-        self._cancel_message_: Any = None
+        self._loop = loop
+        self._cancel_message: Any = None
         self._must_cancel = False
         self._cancel_requests = 0
 
@@ -92,21 +98,19 @@ class MainTask(asyncio.Future[Any]):
         if self._must_cancel:
             self._must_cancel = False
             error = self._cancelled_error()
-        _enter_task(self._loop_, self)  # type: ignore[arg-type] # it is used as a task
+        _enter_task(self._loop, self)  # type: ignore[arg-type] # it is used as a task
         try:
             awaited = self._coroutine.send(None) if error is None else self._coroutine.throw(error)
         except StopIteration as returned:
+            self.finished, self.value = True, returned.value
             if self._must_cancel:
-                super().cancel(self._cancel_message_)
-            else:
-                self.set_result(returned.value)
+                self.error = asyncio.CancelledError()
         except asyncio.CancelledError:
-            super().cancel()
-        except (KeyboardInterrupt, SystemExit) as fatal:
-            self.set_exception(fatal)
-            raise
-        except BaseException as raised:  # noqa: BLE001 - a task keeps whatever its coroutine raised
-            self.set_exception(raised)
+            self.finished, self.error = True, asyncio.CancelledError()
+        except BaseException as raised:  # a task keeps whatever its coroutine raised
+            self.finished, self.error = True, raised
+            if isinstance(raised, KeyboardInterrupt):
+                raise
         else:
             if type(awaited) is StepCall and not self._must_cancel:
                 awaited._asyncio_future_blocking = False  # noqa: SLF001 - what a task does
@@ -114,33 +118,36 @@ class MainTask(asyncio.Future[Any]):
             else:
                 self._wait_for(awaited)
         finally:
-            _leave_task(self._loop_, self)  # type: ignore[arg-type] # it is used as a task
+            _leave_task(self._loop, self)  # type: ignore[arg-type] # it is used as a task
 
     def _wait_for(self, awaited: Any) -> None:
         if awaited is None:  # asyncio.sleep(0)
-            self._loop_.call_soon(self.wake)
+            self._loop.call_soon(self.wake)
         elif (
             getattr(awaited, "_asyncio_future_blocking", None) is None
-            or awaited.get_loop() is not self._loop_
+            or awaited.get_loop() is not self._loop
         ):
             what = f"{awaited!r} of another event loop" if asyncio.isfuture(awaited) else repr(awaited)
-            self._loop_.call_soon(self.wake, None, NotDurable(FOREIGN.format(what)))
+            self._loop.call_soon(self.wake, None, NotDurable(FOREIGN.format(what)))
         else:
             awaited._asyncio_future_blocking = False  # noqa: SLF001 - what a task does
             self.waiting_for = awaited
             if not isinstance(awaited, StepCall):  # the program itself wakes whoever waits for a step
                 awaited.add_done_callback(self.wake, context=self._context)
-            if self._must_cancel and awaited.cancel(self._cancel_message_):
+            if self._must_cancel and awaited.cancel(self._cancel_message):
                 self._must_cancel = False
 
     def cancel(self, msg: Any = None) -> bool:
-        if self.done():
+        if self.finished:
             return False
         self._cancel_requests += 1
-        self._cancel_message_ = msg
+        self._cancel_message = msg
         if self.waiting_for is None or not self.waiting_for.cancel(msg):
             self._must_cancel = True
         return True
+
+    def done(self) -> bool:
+        return self.finished
 
     @property
     def _fut_waiter(self) -> asyncio.Future[Any] | None:
@@ -165,6 +172,6 @@ class MainTask(asyncio.Future[Any]):
     def _cancelled_error(self) -> asyncio.CancelledError:
         return (
             asyncio.CancelledError()
-            if self._cancel_message_ is None
-            else asyncio.CancelledError(self._cancel_message_)
+            if self._cancel_message is None
+            else asyncio.CancelledError(self._cancel_message)
         )
