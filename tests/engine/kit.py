@@ -43,7 +43,7 @@ class Run:
                 fact(execution)
 
         all_of_them(self.execution)
-        if not self.execution.has_events:
+        if not self.execution.events:
             return []
         entry = sealed(self.execution)
         self.entries.append(entry)
@@ -169,7 +169,7 @@ class Run:
         for length in range(1, len(self.entries) + 1):
             execution = replayed(self.workflow, self.entries[:length])
             where = f"after replaying {length} of {len(self.entries)} entries"
-            assert not execution.has_events, f"{where}: {sealed(execution).events}"
+            assert not execution.events, f"{where}: {sealed(execution).events}"
             assert snapshot(execution.state) == self._snapshots[length - 1], where
             assert folded_snapshot(self.entries[:length]) == self._snapshots[length - 1], (
                 f"{where}, without code"

@@ -103,7 +103,7 @@ def test_changed_code_is_shown_against_the_journal_and_nothing_is_recorded(run, 
     assert f"journal: {journal}\n" in message
     assert f"code:    {decided}\n" in message
     assert "makegood retry run-1" in message
-    assert not execution.has_events
+    assert not execution.events
     execution.program.close()
 
 
@@ -204,7 +204,7 @@ def test_recorded_arguments_hold_whatever_the_code_would_pass_today(run):
 
     execution = replayed(workflow(other_arguments), run.entries)
     assert [bytes(step.arguments) for step in execution.state.steps.values()] == [b'["o"]'] * 3
-    assert not execution.has_events
+    assert not execution.events
 
 
 def test_a_compensation_added_later_does_not_concern_a_recorded_step():

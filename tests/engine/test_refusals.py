@@ -362,4 +362,4 @@ def test_a_closed_program_runs_no_more_of_its_workflow(start):
     run = start(tidy)
     run.execution.program.close()
     assert seen == ["closing"]
-    assert not run.execution.has_events
+    assert not run.execution.events

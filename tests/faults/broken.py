@@ -171,17 +171,17 @@ def starts_a_step_before_its_intent_is_durable(patch: Any) -> None:
 def retries_without_a_record(patch: Any) -> None:
     original = worker.Worker._raised
 
-    def raised(self: Any, job: Any, error: BaseException, timed_out: bool) -> None:
+    def raised(self: Any, job: Any, error: BaseException) -> None:
         if (
             job.kind == "do"
             and isinstance(error, Exception)
-            and not timed_out
+            and not job.timed_out
             and not hasattr(error, "again")
         ):
             error.again = True  # type: ignore[attr-defined]
             dispatch.submit(self, job.run, job.record, "do")
         else:
-            original(self, job, error, timed_out)
+            original(self, job, error)
 
     patch.setattr(worker.Worker, "_raised", raised)
 

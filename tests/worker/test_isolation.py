@@ -69,16 +69,18 @@ async def test_an_unreadable_request_in_the_inbox_is_answered_and_the_worker_goe
 async def test_a_run_that_fails_inside_the_engine_is_set_aside_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from makegood.worker import worker
+    from makegood.engine.journal import StepScheduled
+    from makegood.worker.dispatch import HANDLERS
+    from makegood.worker.live import LiveRun
 
-    carry_out = worker.carry_out
+    on_scheduled = HANDLERS[StepScheduled]
 
-    def fail_for_bad(its_worker: worker.Worker, run: worker.LiveRun) -> None:
+    def fail_for_bad(its_worker: object, run: LiveRun, event: StepScheduled) -> None:
         if run.id == "bad":
             raise ZeroDivisionError("a bug of ours")
-        carry_out(its_worker, run)
+        on_scheduled(its_worker, run, event)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(worker, "carry_out", fail_for_bad)
+    monkeypatch.setitem(HANDLERS, StepScheduled, fail_for_bad)
     store = MemoryStore()
     async with engine_on(store) as engine:
         bad = await engine.start(greeting, "world", id="bad")

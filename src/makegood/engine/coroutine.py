@@ -76,6 +76,7 @@ class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said
 
     clock = 0.0
     finished = False
+    idle = False
     error: BaseException | None = None
     value: Any = None
     _timer_count = 0
@@ -96,10 +97,6 @@ class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said
         self._context.run(current_scope.set, self)
 
     # ---- the program protocol ------------------------------------------------------------------------------------
-
-    @property
-    def idle(self) -> bool:
-        return not self._calls and not self._timers and not self.finished
 
     def start(self, arguments: msgspec.Raw) -> None:
         self._main = MainTask(self.workflow.signature.call(arguments), self, self._context)
@@ -190,6 +187,7 @@ class CoroutineProgram(_EventLoop):  # type: ignore[misc] # as just said
             if main.finished and not self.finished:
                 self.value = main.value
                 self._finish(main.error or self._overlooked())
+            self.idle = not (self._calls or self._timers or self.finished)
         finally:
             _set_running_loop(outer)
 

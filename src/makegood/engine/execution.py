@@ -45,29 +45,24 @@ class Execution(msgspec.Struct, gc=False, eq=False):
     workflow: Workflow[..., Any]
     program: Program
     state: RunState = msgspec.field(default_factory=RunState)
-    _events: list[journal.AnyEvent] = []
+    events: list[journal.AnyEvent] = []  # recorded, and not yet taken by ``seal``
     _expected: deque[journal.Decision] | None = None  # while replaying: decided, and not yet seen recorded
     _opened_at: float | None = None
     _result: msgspec.Raw = NULL
     _undo_plan: list[StepRecord] | None = None
     _undoing: StepRecord | None = None
 
-    @property
-    def has_events(self) -> bool:
-        """Whether something waits to be made durable."""
-        return bool(self._events)
-
     def seal(self, epoch: int) -> journal.Entry:
         """What was recorded since the last call, as the run's next entry."""
         entry = journal.Entry(
-            self.state.clock if self._opened_at is None else self._opened_at, epoch, self._events
+            self.state.clock if self._opened_at is None else self._opened_at, epoch, self.events
         )
-        self._events, self._opened_at = [], None
+        self.events, self._opened_at = [], None
         return entry
 
     def fresh_timers(self) -> set[int]:
         """Timers that were started by what is not yet durable."""
-        return {event.timer for event in self._events if isinstance(event, journal.TimerStarted)}
+        return {event.timer for event in self.events if isinstance(event, journal.TimerStarted)}
 
     # ---- facts ---------------------------------------------------------------------------------------------------
 
@@ -151,7 +146,7 @@ class Execution(msgspec.Struct, gc=False, eq=False):
     def recover(self, at: float, dice: float) -> None:
         """After a replay: whatever attempt may have been under way when the last owner died is lost, its outcome unknown."""
         scheduled = (journal.StepScheduled, journal.CompensationScheduled)
-        fresh = {event.step for event in self._events if isinstance(event, scheduled)}
+        fresh = {event.step for event in self.events if isinstance(event, scheduled)}
         begun = [  # before any of them: what follows from one of them may schedule a compensation
             record
             for record in self.state.steps.values()
@@ -186,7 +181,7 @@ class Execution(msgspec.Struct, gc=False, eq=False):
                 else:
                     self.state.apply(event)
                     self._react(event)
-        self._events.extend(self._expected)
+        self.events.extend(self._expected)
         self._expected = None
 
     def _compare(self, recorded: journal.Decision) -> None:
@@ -215,31 +210,34 @@ class Execution(msgspec.Struct, gc=False, eq=False):
         return self.state.clock
 
     def _record(self, fact: journal.AnyEvent, at: float) -> None:
+        state = self.state
         if self._opened_at is None:
-            self._open(at)
-        FOLDS[type(fact)](self.state, fact)
-        self._events.append(fact)
+            self._opened_at = state.clock = max(state.clock, at)
+        FOLDS[type(fact)](state, fact)
+        self.events.append(fact)
         self._react(fact)
 
     def _decide(self, decision: journal.Decision) -> None:
         FOLDS[type(decision)](self.state, decision)
         if self._expected is None:
-            self._events.append(decision)
+            self.events.append(decision)
         else:
             self._expected.append(decision)
 
     def _react(self, fact: journal.AnyEvent) -> None:
         """Let the program take note of a fact, and record what it decides."""
         program = self.program
-        if type(fact) in REACTIONS:
+        reaction = REACTIONS.get(type(fact))
+        if reaction is not None:
             program.clock = self.state.clock
-            REACTIONS[type(fact)](self, fact)
+            reaction(self, fact)
             if program.idle:
                 program.fail(NotDurable(STUCK.format(self.workflow.name)))
             if program.decisions:
-                decisions, program.decisions = program.decisions, []
-                for decision in decisions:
-                    self._decide(decision)
+                for decision in program.decisions:
+                    FOLDS[type(decision)](self.state, decision)
+                (self.events if self._expected is None else self._expected).extend(program.decisions)
+                program.decisions.clear()
         if program.finished:
             self._close()
 

@@ -124,8 +124,7 @@ class MainTask:
         if awaited is None:  # asyncio.sleep(0)
             self._loop.call_soon(self.wake)
         elif (
-            getattr(awaited, "_asyncio_future_blocking", None) is None
-            or awaited.get_loop() is not self._loop
+            getattr(awaited, "_asyncio_future_blocking", None) is None or awaited.get_loop() is not self._loop
         ):
             what = f"{awaited!r} of another event loop" if asyncio.isfuture(awaited) else repr(awaited)
             self._loop.call_soon(self.wake, None, NotDurable(FOREIGN.format(what)))

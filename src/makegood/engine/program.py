@@ -26,14 +26,13 @@ class Program(Protocol):
     decisions: list[Decision]
     """What it has decided; the execution takes them away."""
 
+    idle: bool
+    """Whether nothing that could still happen would wake it."""
+
     finished: bool
     error: BaseException | None
     """Once finished: what it raised, or None if it returned ``value``."""
     value: Any
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing that could still happen would wake it."""
 
     def start(self, arguments: msgspec.Raw) -> None: ...
 

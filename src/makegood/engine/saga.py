@@ -20,7 +20,7 @@ def undo_plan(run: RunState) -> list[StepRecord]:
     return [
         step
         for step in run.steps.values()
-        if step.needs_undo and (run.rolling_back or step.cancelled or step.state is not DONE)
+        if (run.rolling_back or step.cancelled or step.state is not DONE) and step.needs_undo
     ]
 
 

@@ -48,7 +48,7 @@ class Write(msgspec.Struct, gc=False):
     ended_at: float | None
     row_changed: bool
     entry: SealedEntry
-    answered: list[InboxAnswer] = []
+    answered: Sequence[InboxAnswer] = ()
 
 
 class InboxRequest(msgspec.Struct, frozen=True):

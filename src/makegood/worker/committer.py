@@ -47,11 +47,14 @@ class Committer:
 
     def enqueue(self, run: LiveRun) -> None:
         """Have what the run recorded written with the next commit."""
-        if not run.queued and run.execution.has_events:
+        if not run.queued and run.execution.events:
             run.queued = True
             self._queue.append(run)
-            if self._wanted is not None and not self._wanted.done():
-                self._wanted.set_result(None)
+            wanted = self._wanted
+            if wanted is not None:
+                self._wanted = None
+                if not wanted.done():
+                    wanted.set_result(None)
 
     async def flushed(self) -> None:
         """Wait until everything enqueued so far is durable.

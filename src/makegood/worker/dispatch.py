@@ -1,4 +1,4 @@
-"""Carrying out what has become durable: each event of a committed entry that wants something done.
+"""Carrying out what has become durable: a handler for each event of a committed entry that wants something done.
 
 After a restart the same is drawn from the state instead (``resume``), as the events are long past.
 """
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
     from makegood.engine.run import StepRecord
     from makegood.worker.live import LiveRun
     from makegood.worker.worker import Worker
-
-
-def carry_out(worker: Worker, run: LiveRun) -> None:
-    """Do what the entry just committed asks for."""
-    entry = run.entry
-    assert entry is not None
-    for event in entry.events:
-        handler = HANDLERS.get(type(event))
-        if handler is not None:
-            handler(worker, run, event)
 
 
 def resume(worker: Worker, run: LiveRun, at: float) -> None:
@@ -51,16 +41,18 @@ def submit(worker: Worker, run: LiveRun, record: StepRecord, kind: Literal["do",
 
 
 def _on_scheduled(worker: Worker, run: LiveRun, event: journal.StepScheduled) -> None:
-    record = run.state.steps[event.step]
-    if not record.cancelled:
-        _begin(worker, run, record, "do")
+    record = run.execution.state.steps[event.step]
+    if record.cancelled:
+        return
+    if record.retry_at:
+        _wait_for_first(worker, run, record)
+    else:
+        submit(worker, run, record, "do")
 
 
-def _begin(worker: Worker, run: LiveRun, record: StepRecord, kind: Literal["do", "undo"]) -> None:
+def _wait_for_first(worker: Worker, run: LiveRun, record: StepRecord) -> None:
     """The first attempt, when it is due (a recovered run may be waiting for it already)."""
-    if not record.retry_at:
-        submit(worker, run, record, kind)
-    elif record.number not in run.waits:
+    if record.number not in run.waits:
         _wait_for_attempt(worker, run, record)
 
 
@@ -88,7 +80,11 @@ def _wait_for_attempt(worker: Worker, run: LiveRun, record: StepRecord) -> None:
 
 
 def _on_compensation_scheduled(worker: Worker, run: LiveRun, event: journal.CompensationScheduled) -> None:
-    _begin(worker, run, run.state.steps[event.step], "undo")
+    record = run.state.steps[event.step]
+    if record.retry_at:
+        _wait_for_first(worker, run, record)
+    else:
+        submit(worker, run, record, "undo")
 
 
 def _on_operator_acted(worker: Worker, run: LiveRun, event: journal.OperatorActed) -> None:

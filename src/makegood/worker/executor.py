@@ -12,7 +12,7 @@ import contextlib
 import contextvars
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from makegood.definition.attempt import Attempt, current_attempt
 from makegood.failure import Failure
@@ -27,12 +27,24 @@ if TYPE_CHECKING:
 LANES_LIMIT = 2_000
 THREADS_LIMIT = 64
 ATTEMPTS_PER_TURN = 250
+CLEAN_CONTEXT_LENGTH = 1  # a lane's context holds the current attempt, and nothing of the user's
 
 
 class Job(Attempt):
     """One attempt to be made: of a step (``do``), its compensation (``undo``) or its probe."""
 
-    __slots__ = ("cancelled", "definition", "is_async", "kind", "lane", "record", "run", "timeout_seconds")
+    __slots__ = (
+        "cancelled",
+        "definition",
+        "is_async",
+        "is_plain",
+        "kind",
+        "lane",
+        "record",
+        "run",
+        "timed_out",
+        "timeout_seconds",
+    )
 
     def __init__(
         self,
@@ -51,7 +63,9 @@ class Job(Attempt):
         self.definition = definition
         self.kind = kind
         self.is_async, self.timeout_seconds = definition.manner(kind)
+        self.is_plain = self.is_async and self.timeout_seconds is None
         self.cancelled = False
+        self.timed_out = False
         self.lane: asyncio.Task[None] | None = None
 
     def call(self) -> Any:
@@ -60,12 +74,12 @@ class Job(Attempt):
 
 
 class Executor:
-    """Makes attempts and reports each as ``returned(job, value)`` or ``raised(job, error, timed_out)``."""
+    """Makes attempts and reports each as ``returned(job, value)`` or ``raised(job, error)``."""
 
     def __init__(
         self,
         returned: Callable[[Job, Any], None],
-        raised: Callable[[Job, BaseException, bool], None],
+        raised: Callable[[Job, BaseException], None],
     ) -> None:
         self._returned = returned
         self._raised = raised
@@ -76,7 +90,6 @@ class Executor:
         self._waking = False
         self._closing = False
         self._cut_off = False
-        self._running = 0
         self._quiet = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -101,7 +114,7 @@ class Executor:
         """Begin no more attempts, give those under way some time, then cut them off: their outcome stays unknown."""
         self._closing = True
         self._jobs.clear()
-        if self._running:
+        if len(self._lanes) > len(self._idle):
             self._quiet.clear()
             try:
                 async with asyncio.timeout(grace_seconds):
@@ -123,7 +136,7 @@ class Executor:
             elif len(self._lanes) < LANES_LIMIT:
                 lane = self._loop.create_task(self._lane(), context=contextvars.Context())
                 self._lanes.add(lane)
-                lane.add_done_callback(self._lanes.discard)
+                lane.add_done_callback(self._retired)
             else:
                 self._waking = False
                 return
@@ -132,8 +145,6 @@ class Executor:
             self._waking = False
 
     async def _lane(self) -> None:
-        current_attempt.set(None)
-        clean = contextvars.copy_context()
         this = asyncio.current_task()
         jobs = self._jobs
         turns = 0
@@ -141,52 +152,54 @@ class Executor:
             while jobs:
                 job = jobs.popleft()
                 job.lane = this
-                if not await self._make(job) or contextvars.copy_context() != clean:
-                    self._retire()
+                current_attempt.set(job)
+                try:
+                    value = await (job.call() if job.is_plain else self._apart(job))
+                except BaseException as error:  # noqa: BLE001 - whatever a user's step raises ends this attempt and nothing else
+                    if not self._reusable_after(job, error):
+                        return
+                else:
+                    self._returned(job, value)
+                    if job.cancelled or self._closing:
+                        return
+                if len(contextvars.copy_context()) != CLEAN_CONTEXT_LENGTH:
                     return
                 turns += 1
                 if turns % ATTEMPTS_PER_TURN == 0:
                     await asyncio.sleep(0)
+            current_attempt.set(None)
             idle = self._loop.create_future()
             self._idle.append(idle)
             await idle
 
-    def _retire(self) -> None:
-        """This lane ends: another one takes over what is left to do."""
-        self._lanes.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-        if self._jobs and not self._waking:
+    def _reusable_after(self, job: Job, error: BaseException) -> bool:
+        """Report an attempt that raised; whether its lane can go on."""
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        cut_off = self._closing if isinstance(error, asyncio.CancelledError) else self._cut_off
+        if not cut_off or job.cancelled:
+            self._raised(job, error)
+        return not (self._closing or isinstance(error, (asyncio.CancelledError, SystemExit)))
+
+    def _retired(self, lane: asyncio.Task[None]) -> None:
+        """A lane has ended: another one takes over what is left to do."""
+        self._lanes.discard(lane)
+        if self._closing:
+            if len(self._lanes) == len(self._idle):
+                self._quiet.set()
+        elif self._jobs and not self._waking:
             self._waking = True
             self._loop.call_soon(self._wake)
 
-    async def _make(self, job: Job) -> bool:
-        """One attempt. False if this lane must not be used again."""
-        self._running += 1
-        current_attempt.set(job)
-        scope: asyncio.Timeout | None = None
+    async def _apart(self, job: Job) -> Any:
+        """An attempt with a time limit, or in a thread, or both."""
+        if job.timeout_seconds is None:
+            return await self._in_thread(job)
         try:
-            if job.timeout_seconds is None:
-                value = await job.call() if job.is_async else await self._in_thread(job)
-            else:
-                async with asyncio.timeout(job.timeout_seconds) as scope:
-                    value = await job.call() if job.is_async else await self._in_thread(job)
-        except asyncio.CancelledError as error:
-            if not self._closing or job.cancelled:
-                self._raised(job, error, False)
-            return False
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever a user's step raises ends this attempt and nothing else
-            if not self._cut_off or job.cancelled:
-                self._raised(job, error, scope is not None and scope.expired())
-            return not (isinstance(error, SystemExit) or self._closing)
-        else:
-            self._returned(job, value)
-            return not (job.cancelled or self._closing)
+            async with asyncio.timeout(job.timeout_seconds) as scope:
+                return await (job.call() if job.is_async else self._in_thread(job))
         finally:
-            current_attempt.set(None)
-            self._running -= 1
-            if self._closing and not self._running:
-                self._quiet.set()
+            job.timed_out = scope.expired()
 
     async def _in_thread(self, job: Job) -> Any:
         return await self._loop.run_in_executor(self._threads, contextvars.copy_context().run, _called, job)
@@ -199,9 +212,9 @@ def _called(job: Job) -> Any:
         raise RuntimeError(f"the step raised StopIteration: {error}") from error
 
 
-def failure_of(job: Job, error: BaseException, *, timed_out: bool) -> Failure:
+def failure_of(job: Job, error: BaseException) -> Failure:
     """What to record of a failed attempt."""
-    if timed_out:
+    if job.timed_out:
         return Failure("TimeoutError", f"no answer within {job.timeout_seconds:g} s")
     if job.cancelled:
         return Failure("Cancelled", "the workflow no longer waited for it")

@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from makegood.engine.journal import Entry
 from makegood.store.codec import FIRST_HASH, seal
 from makegood.store.protocol import Write
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
     from makegood.engine.execution import Execution
-    from makegood.engine.journal import Entry
     from makegood.engine.run import RunState
     from makegood.store.protocol import InboxAnswer
     from makegood.worker.executor import Job
     from makegood.worker.timers import Alarm
+
+
+NOTHING = Entry(0.0, 0, [])
 
 
 class LiveRun(msgspec.Struct, gc=False, eq=False):
@@ -28,7 +32,7 @@ class LiveRun(msgspec.Struct, gc=False, eq=False):
     key: int | None = None
     entry_number: int = 0
     hash: bytes = FIRST_HASH
-    entry: Entry | None = None  # the one being committed
+    entry: Entry = NOTHING  # the one being committed
     queued: bool = False  # in the committer's queue
     last_status: str = ""
     answers: list[InboxAnswer] = []
@@ -57,7 +61,9 @@ class LiveRun(msgspec.Struct, gc=False, eq=False):
         status = state.status
         changed = status is not self.last_status
         self.last_status = status
-        answers, self.answers = self.answers, []
+        answers: Sequence[InboxAnswer] = ()
+        if self.answers:
+            answers, self.answers = self.answers, []
         return Write(
             self.key,
             self.id,

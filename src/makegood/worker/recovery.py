@@ -203,7 +203,7 @@ class Recovery:
         run = worker.runs.get(run_id)
         if run is not None:
             worker.request(run, request, answers)
-            return run.execution.has_events
+            return bool(run.execution.events)
         row = await worker.store.find(run_id)
         if row is None:
             raise NotPossible(f"there is no run {run_id} in this store.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from makegood.definition.step import NotDone
@@ -19,7 +18,7 @@ from makegood.engine.run import PROBING, RunState
 from makegood.errors import MakegoodError, PayloadError, StoreError
 from makegood.failure import Failure
 from makegood.worker.committer import Committer
-from makegood.worker.dispatch import carry_out
+from makegood.worker.dispatch import HANDLERS
 from makegood.worker.executor import Executor, Job, failure_of
 from makegood.worker.live import LiveRun
 from makegood.worker.recovery import Recovery
@@ -109,9 +108,9 @@ class Worker:
 
     def tell(self, run: LiveRun, fact: Callable[..., None], *details: Any) -> None:
         """Tell a run's execution a fact, and have what it records committed. A bad run harms no other (G10)."""
-        started = perf_counter()
+        began_at = self.now()
         try:
-            fact(*details, self.now())
+            fact(*details, began_at)
         except MakegoodError as error:
             self.recovery.set_aside(run, error)
             return
@@ -119,8 +118,9 @@ class Worker:
             log.exception("run %s: the engine failed; the run is set aside.", run.id)
             self.recovery.set_aside(run, error)
             return
-        if perf_counter() - started > BLOCKED_SECONDS:
-            log.warning(BLOCKED, run.id, run.execution.workflow.name, perf_counter() - started)
+        blocked_seconds = self.now() - began_at
+        if blocked_seconds > BLOCKED_SECONDS:
+            log.warning(BLOCKED, run.id, run.execution.workflow.name, blocked_seconds)
         self.committer.enqueue(run)
 
     def request(self, run: LiveRun, request: Request, answers: list[InboxAnswer]) -> None:
@@ -176,12 +176,16 @@ class Worker:
     # ---- what the committer reports ------------------------------------------------------------------------------
 
     def _durable(self, run: LiveRun) -> None:
+        """Carry out what the entry just committed asks for."""
         if run.starters is not None:
             self.starting.pop(run.id, None)
             self.runs[run.id] = run
             self._tell_starters(run, created=True)
         try:
-            carry_out(self, run)
+            for event in run.entry.events:
+                handler = HANDLERS.get(type(event))
+                if handler is not None:
+                    handler(self, run, event)
         except Exception as error:
             log.exception("run %s: the engine failed; the run is set aside.", run.id)
             self.recovery.set_aside(run, error)
@@ -217,8 +221,9 @@ class Worker:
 
     def _returned(self, job: Job, value: Any) -> None:
         run, step = job.run, job.step_number
-        if not self._reported(job):
-            return
+        if run.jobs.get(step) is not job:
+            return  # nobody waits for it any more
+        del run.jobs[step]
         execution = run.execution
         if job.kind == "undo":
             self.tell(run, execution.compensation_completed, step, job.number)
@@ -229,29 +234,23 @@ class Worker:
                 result = job.definition.signature.encode_result(value)
             except PayloadError as unusable:
                 self._failed(job, Failure.of(unusable, with_traceback=False), unknown=True, fatal=True)
+                return
+            if job.kind == "do":
+                self.tell(run, execution.step_completed, step, job.number, result)
             else:
-                if job.kind == "do":
-                    self.tell(run, execution.step_completed, step, job.number, result)
-                else:
-                    self.tell(run, execution.probe_found, step, result)
+                self.tell(run, execution.probe_found, step, result)
 
-    def _reported(self, job: Job) -> bool:
-        """Take the job off its run; False if nobody waits for its outcome any more."""
+    def _raised(self, job: Job, error: BaseException) -> None:
         if job.run.jobs.get(job.step_number) is not job:
-            return False
-        del job.run.jobs[job.step_number]
-        return job.run.id in self.runs
-
-    def _raised(self, job: Job, error: BaseException, timed_out: bool) -> None:
-        if not self._reported(job):
             return
+        del job.run.jobs[job.step_number]
         options = job.definition.options_
-        interrupted = timed_out or job.cancelled  # whatever the step made of it: it was not its own verdict
+        interrupted = (
+            job.timed_out or job.cancelled
+        )  # whatever the step made of it: it was not its own verdict
         unknown = interrupted or isinstance(error, (*options.unknown, asyncio.CancelledError))
-        failure = failure_of(job, error, timed_out=timed_out)
-        self._failed(
-            job, failure, unknown=unknown, fatal=isinstance(error, options.fatal) and job.kind == "do"
-        )
+        fatal = isinstance(error, options.fatal) and job.kind == "do"
+        self._failed(job, failure_of(job, error), unknown=unknown, fatal=fatal)
 
     def _failed(self, job: Job, failure: Failure, *, unknown: bool, fatal: bool) -> None:
         execution = job.run.execution
