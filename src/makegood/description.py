@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from makegood.engine import journal
-from makegood.engine.run import OPEN, PROBING, UNDOING, RunState, Status, folded
+from makegood.engine.folds import folded
+from makegood.engine.run import OPEN, PROBING, UNDOING, RunState, Status
 from makegood.failure import Failure
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pytest
 
 from makegood.definition.keys import step_key
 from makegood.engine import journal
-from makegood.engine.run import folded
+from makegood.engine.folds import folded
 from makegood.store.codec import unseal
 from makegood.store.sqlite import SqliteStore
 

@@ -11,8 +11,9 @@ import makegood as mg
 from makegood.engine import journal
 from makegood.engine.coroutine import CoroutineProgram
 from makegood.engine.execution import Execution
+from makegood.engine.folds import folded
 from makegood.engine.operator import Request
-from makegood.engine.run import RunState, Status, StepRecord, folded
+from makegood.engine.run import RunState, Status, StepRecord
 
 START = 1_000_000.0
 

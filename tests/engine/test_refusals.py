@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 import makegood as mg
-from makegood.engine import coroutine
+from makegood.engine import loop
 from makegood.engine.run import Status
 from tests.engine.kit import Run
 from tests.engine.shop import charge, note, reserve
@@ -183,7 +183,7 @@ def test_something_that_is_not_awaitable_by_asyncio_is_explained(start):
 
 @pytest.mark.parametrize("in_a_branch", [False, True])
 def test_a_workflow_that_spins_is_ended_with_an_explanation(monkeypatch, start, in_a_branch):
-    monkeypatch.setattr(coroutine, "SPIN_LIMIT_CALLBACKS", 1_000)
+    monkeypatch.setattr(loop, "SPIN_LIMIT_CALLBACKS", 1_000)
 
     async def spin() -> None:
         while True:  # noqa: ASYNC110 - what is tested

@@ -7,7 +7,8 @@ import pytest
 
 import makegood as mg
 from makegood.engine import journal
-from makegood.engine.run import STEP_TRANSITIONS, RunState, StepState, folded
+from makegood.engine.folds import folded
+from makegood.engine.run import STEP_TRANSITIONS, RunState, StepState
 
 NULL = msgspec.Raw(b"null")
 FAILURE = mg.Failure("shop.Refused", "no")

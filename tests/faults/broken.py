@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from makegood.definition import attempt, step
-from makegood.engine import execution, journal, run
+from makegood.engine import execution, folds, journal, run
 from makegood.failure import Failure
 from makegood.store.memory import MemoryStore
 from makegood.store.protocol import SealedEntry
@@ -29,7 +29,7 @@ STARTED = Fault("write", 3, "acknowledged")
 
 def trusts_any_ending(patch: Any) -> None:
     """Without the engine's own last check of an ending, which would turn most of these into a run that stands still."""
-    patch.setattr(run, "_honest", lambda _run, _event: True)
+    patch.setattr(folds, "_honest", lambda _run, _event: True)
 
 
 def admits(patch: Any, before: Any, happening: str, after: Any) -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 import makegood as mg
-from makegood.engine import coroutine
+from makegood.engine import loop
 from makegood.engine.operator import Request
 from makegood.store.memory import MemoryStore
 from tests.until import until
@@ -26,7 +26,7 @@ async def greeting(name: str) -> str:
 
 
 async def test_a_workflow_that_spins_harms_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coroutine, "SPIN_LIMIT_CALLBACKS", 10_000)
+    monkeypatch.setattr(loop, "SPIN_LIMIT_CALLBACKS", 10_000)
 
     @mg.workflow
     async def spinning() -> None:

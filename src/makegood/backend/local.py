@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from makegood.engine import journal
-from makegood.engine.run import folded
+from makegood.engine.folds import folded
 from makegood.errors import NotPossible, NoWorker, RunConflict, RunNotFound, StoreFull, StoreLocked
 from makegood.store.codec import FIRST_HASH, seal, unseal
 from makegood.store.protocol import Write

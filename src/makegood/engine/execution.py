@@ -16,8 +16,9 @@ from makegood.definition.payload import NULL
 from makegood.definition.retry import wait_before
 from makegood.engine import journal
 from makegood.engine.determinism import fits, mismatch
+from makegood.engine.folds import FOLDS, apply
 from makegood.engine.operator import facts_for
-from makegood.engine.run import EXHAUSTED, FOLDS, OPEN, PROBING, UNDO_EXHAUSTED, UNDOING, RunState
+from makegood.engine.run import EXHAUSTED, OPEN, PROBING, UNDO_EXHAUSTED, UNDOING, RunState
 from makegood.engine.saga import ending_of_rollback, undo_plan
 from makegood.errors import NotDurable, PayloadError, StepFailed
 from makegood.failure import Failure, leaves
@@ -179,7 +180,7 @@ class Execution(msgspec.Struct, gc=False, eq=False):
                 elif self._expected:
                     raise mismatch(self.state, event, self._expected[0])
                 else:
-                    self.state.apply(event)
+                    apply(self.state, event)
                     self._react(event)
         self.events.extend(self._expected)
         self._expected = None

@@ -24,16 +24,12 @@ A run:
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from makegood.engine import journal
 from makegood.errors import JournalCorrupt
 from makegood.failure import Failure
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 
 class StepState(StrEnum):
@@ -184,19 +180,6 @@ class RunState(msgspec.Struct, gc=False):
             if not (s.critical or s.cancelled or s.in_flight) and s.result is None
         ]
 
-    def apply(self, event: journal.Event) -> None:
-        """Take in one event.
-
-        Raises:
-            JournalCorrupt: the event cannot follow the ones before it.
-        """
-        if self.status_ is not None or bool(self.id) is (type(event) is journal.RunStarted):
-            raise self.misplaced(event)
-        try:
-            FOLDS[type(event)](self, event)
-        except KeyError:
-            raise self.misplaced(event) from None
-
     def misplaced(self, event: journal.Event) -> JournalCorrupt:
         """The error for an event that cannot follow the ones before it."""
         return JournalCorrupt(
@@ -221,169 +204,3 @@ class RunState(msgspec.Struct, gc=False):
         if difference:
             self.in_flight += difference
         return step
-
-
-def _run_started(run: RunState, event: journal.RunStarted) -> None:
-    run.id, run.workflow, run.input, run.started_at = event.id, event.workflow, event.input, run.clock
-
-
-def _step_scheduled(run: RunState, event: journal.StepScheduled) -> None:
-    if event.step != len(run.steps) + 1:
-        raise JournalCorrupt(f"run {run.id}: step {event.step} is scheduled out of order.")
-    run.steps[event.step] = StepRecord(
-        event.step, event.name, event.arguments, event.undoable, event.critical, event.due
-    )
-    run.in_flight += 1
-
-
-def _step_completed(run: RunState, event: journal.StepCompleted) -> None:
-    step = run.move(event.step, "completed")
-    step.attempts, step.result, step.unknown, step.failure = event.attempt, event.result, False, None
-    if run.parked:
-        run.parked.pop(event.step, None)
-
-
-def _attempt_failed(run: RunState, event: journal.AttemptFailed) -> None:
-    undoing = run.steps[event.step].state is UNDOING
-    step = run.move(event.step, event.then)
-    step.attempts, step.failure, step.retry_at, step.lost = (
-        event.attempt,
-        event.failure,
-        event.retry_at,
-        event.lost,
-    )
-    step.failures += not event.lost
-    step.fatal = event.fatal
-    if not undoing:
-        step.unknown = step.unknown or event.unknown
-
-
-def _probe_answered(run: RunState, event: journal.ProbeAnswered) -> None:
-    step = run.move(event.step, f"probed: {event.then}")
-    step.retry_at = event.retry_at
-    if event.outcome != "unknown":
-        step.unknown = False
-    if event.outcome == "done":
-        step.result, step.failure = event.result, None
-
-
-def _step_failed(run: RunState, event: journal.StepFailed) -> None:
-    run.move(event.step, "failed").unknown = event.unknown
-    run.parked.pop(event.step, None)
-
-
-def _step_skipped(run: RunState, event: journal.StepSkipped) -> None:
-    run.move(event.step, "skipped")
-    run.parked.pop(event.step, None)
-
-
-def _step_cancelled(run: RunState, event: journal.StepCancelled) -> None:
-    run.steps[event.step].cancelled = True
-
-
-def _timer_started(run: RunState, event: journal.TimerStarted) -> None:
-    if event.timer in run.timers:
-        raise run.misplaced(event)
-    run.timers[event.timer] = event.due
-
-
-def _timer_fired(run: RunState, event: journal.TimerFired) -> None:
-    run.clock = max(run.clock, run.timers.pop(event.timer))
-
-
-def _timer_cancelled(run: RunState, event: journal.TimerCancelled) -> None:
-    del run.timers[event.timer]
-
-
-def _compensation_scheduled(run: RunState, event: journal.CompensationScheduled) -> None:
-    step = run.move(event.step, "undo")
-    step.attempts, step.failures, step.retry_at, step.lost = 0, 0, event.due, False
-
-
-def _compensation_completed(run: RunState, event: journal.CompensationCompleted) -> None:
-    step = run.move(event.step, "undone")
-    step.attempts, step.unknown = event.attempt, False
-    run.undone.append(step.name)
-    run.parked.pop(event.step, None)
-
-
-def _compensation_skipped(run: RunState, event: journal.CompensationSkipped) -> None:
-    run.move(event.step, "undo skipped")
-    run.parked.pop(event.step, None)
-
-
-def _run_parked(run: RunState, event: journal.RunParked) -> None:
-    run.parked[event.step] = (event.reason, run.clock)
-
-
-def _operator_acted(run: RunState, event: journal.OperatorActed) -> None:
-    if event.action == "retry":
-        step = run.move(event.step, "reopened")
-        step.failures, step.retry_at = 0, run.clock
-        run.parked.pop(event.step, None)
-    elif event.action == "resume":
-        run.parked.pop(0, None)
-
-
-def _cancel_requested(run: RunState, event: journal.CancelRequested) -> None:
-    run.cancel_requested, run.cancel_reason = True, event.why
-
-
-def _rollback_started(run: RunState, event: journal.RollbackStarted) -> None:
-    if run.rolling_back:
-        raise run.misplaced(event)
-    run.rolling_back, run.cancelled = True, event.cancelled
-    run.failure, run.failed_step = event.failure, event.step
-
-
-def _honest(run: RunState, event: journal.Ending) -> bool:
-    """Whether everything that a rollback has to undo is undone, or said to be left open (G1)."""
-    left = {step.state for step in run.steps.values() if step.needs_undo or step.state in LEFT}
-    return left == ({RESIDUE} if type(event) is journal.RunTerminated else set())
-
-
-def _ended(run: RunState, event: journal.Ending) -> None:
-    completed = type(event) is journal.RunCompleted
-    if run.in_flight or run.rolling_back is completed or (run.rolling_back and not _honest(run, event)):
-        raise run.misplaced(event)
-    run.status_, run.ended_at = ENDINGS[type(event)], run.clock
-    run.timers.clear()
-    if isinstance(event, journal.RunCompleted):
-        run.result = event.result
-
-
-FOLDS: dict[type[journal.Event], Callable[[RunState, Any], None]] = {
-    journal.RunStarted: _run_started,
-    journal.StepScheduled: _step_scheduled,
-    journal.StepCompleted: _step_completed,
-    journal.AttemptFailed: _attempt_failed,
-    journal.ProbeAnswered: _probe_answered,
-    journal.StepFailed: _step_failed,
-    journal.StepSkipped: _step_skipped,
-    journal.StepCancelled: _step_cancelled,
-    journal.TimerStarted: _timer_started,
-    journal.TimerFired: _timer_fired,
-    journal.TimerCancelled: _timer_cancelled,
-    journal.CompensationScheduled: _compensation_scheduled,
-    journal.CompensationCompleted: _compensation_completed,
-    journal.CompensationSkipped: _compensation_skipped,
-    journal.RunParked: _run_parked,
-    journal.OperatorActed: _operator_acted,
-    journal.CancelRequested: _cancel_requested,
-    journal.RollbackStarted: _rollback_started,
-    **dict.fromkeys(ENDINGS, _ended),
-}
-
-
-def folded(entries: Iterable[journal.Entry]) -> RunState:
-    """The state that these entries tell, without any code.
-
-    Raises:
-        JournalCorrupt: an event cannot follow the ones before it.
-    """
-    run = RunState()
-    for entry in entries:
-        run.clock = entry.at
-        for event in entry.events:
-            run.apply(event)
-    return run

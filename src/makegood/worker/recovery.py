@@ -15,8 +15,8 @@ import msgspec
 from makegood.engine import journal
 from makegood.engine.coroutine import CoroutineProgram
 from makegood.engine.execution import Execution
+from makegood.engine.folds import folded
 from makegood.engine.operator import Request
-from makegood.engine.run import folded
 from makegood.errors import (
     DeterminismError,
     JournalCorrupt,
