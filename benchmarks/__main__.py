@@ -17,7 +17,7 @@ WORKLOADS = {
     "fanout": (workloads.fanout, 5, 1),
     "limit": (workloads.limit, 20_000, 1_000),
     "crash": (crash.crash, 500, 100),
-    "long": (alone.long, 5, 1),
+    "long": (alone.long, 3, 1),
 }
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
-import apsw
-
 from makegood.store.codec import FIRST_HASH, seal, unseal
-from makegood.store.sqlite import CHECKPOINT_PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -81,37 +77,3 @@ def unsealed(commits: Iterable[Sequence[Write]]) -> list[list[Entry]]:
             sealed.setdefault(write.id, []).append(write.entry)
     entries = {run_id: iter(unseal(run_id, of_run)) for run_id, of_run in sealed.items()}
     return [[next(entries[write.id]) for write in writes] for writes in commits]
-
-
-class RawSqlite:
-    """Transactions of one row each in plain SQLite, in the store's mode: what the disk asks for, and nothing else."""
-
-    def __init__(self, path: str) -> None:
-        self._connection = apsw.Connection(path)
-        self._connection.pragma("journal_mode", "WAL")
-        self._connection.pragma("synchronous", "FULL")
-        self._connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-        self._connection.execute("CREATE TABLE entries (number INTEGER PRIMARY KEY, data BLOB, hash BLOB)")
-
-    def write(self, entry: SealedEntry) -> None:
-        self._connection.execute("INSERT INTO entries (data, hash) VALUES (?, ?)", (entry.data, entry.hash))
-
-
-class Floor:
-    """Times the commits of one run at a time: by the bare store, and as one-row transactions of plain SQLite."""
-
-    def __init__(self, bare: BareStore, raw: RawSqlite) -> None:
-        self._bare = bare
-        self._raw = raw
-
-    async def commits_seconds(self, commits: Iterable[Sequence[Write]]) -> float:
-        started = time.perf_counter()
-        for writes in commits:
-            await self._bare.write(writes)
-        return time.perf_counter() - started
-
-    def raw_seconds(self, commits: Iterable[Sequence[Write]]) -> float:
-        started = time.perf_counter()
-        for (write,) in commits:
-            self._raw.write(write.entry)
-        return time.perf_counter() - started

@@ -34,6 +34,11 @@ class Measurement:
         self.seconds += time.perf_counter() - self._started
         self.cpu_seconds += time.process_time() - self._cpu_started
 
+    def take_out(self, seconds: float, cpu_seconds: float) -> None:
+        """Something else was done meanwhile."""
+        self.seconds -= seconds
+        self.cpu_seconds -= cpu_seconds
+
     @property
     def runs_per_second(self) -> float:
         return self.runs / self.seconds
