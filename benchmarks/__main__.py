@@ -8,15 +8,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from benchmarks import crash, workloads
+from benchmarks import alone, crash, workloads
 
 WORKLOADS = {
     "order": (workloads.order, 20_000, 1_000),
+    "alone": (alone.alone, 1_000, 1),
     "compensate": (workloads.compensate, 10_000, 1_000),
     "fanout": (workloads.fanout, 5, 1),
     "limit": (workloads.limit, 20_000, 1_000),
     "crash": (crash.crash, 500, 100),
-    "long": (crash.long, 1, 1),
+    "long": (alone.long, 3, 1),
 }
 
 

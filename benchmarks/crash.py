@@ -1,4 +1,4 @@
-"""``crash`` and ``long``: workloads in which a process is killed with SIGKILL and another takes up its runs."""
+"""``crash``, and the end of ``long``: a process is killed with SIGKILL and another takes up its runs."""
 
 from __future__ import annotations
 
@@ -41,24 +41,18 @@ async def crash(store: str, runs: int, in_flight: int) -> Measurement:
     return measurement
 
 
-async def long(store: str, runs: int, in_flight: int) -> Measurement:
-    """One run of 2,000 steps in sequence; then another that is killed at step 1,900 and resumed."""
-    measurement = Measurement("long", store, 1, 1, steps_per_run=LONG_LENGTH)
-    async with mg.Engine(store) as engine:
-        with measurement:
-            await engine.run(workflows.long, LONG_LENGTH, id="long")
-    killed = f"{store}-killed"
-    trace = _trace(killed)
-    _run_until(killed, trace, effects=LONG_KILLED_AT, arguments=["long", "1", "1"])
+async def resume_seconds(store: str) -> float:
+    """Kill one run of 2,000 steps at step 1,900; the time from the restart until its next step takes effect."""
+    trace = _trace(store)
+    _run_until(store, trace, effects=LONG_KILLED_AT, arguments=["long", "1", "1"])
     effects = trace.stat().st_size
     started = time.perf_counter()
-    async with mg.Engine(killed, [workflows]) as engine:
+    async with mg.Engine(store, [workflows]) as engine:
         while trace.stat().st_size == effects:  # noqa: ASYNC110 - the sign of life is a file
             await asyncio.sleep(0)
-        measurement.more = {"resume_s": round(time.perf_counter() - started, 4)}
+        seconds = time.perf_counter() - started
         await (await engine.get("traced-0")).result()
-    del runs, in_flight
-    return measurement
+    return seconds
 
 
 async def victim(store: str, workload: str, runs: int, in_flight: int) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import resource
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
 
 
 class Measurement:
-    """Measures the block that it is entered for; ``latencies`` are seconds, one per run."""
+    """Measures the blocks that it is entered for, all together; ``latencies`` are seconds, one per run."""
 
     def __init__(self, workload: str, store: str, runs: int, in_flight: int, steps_per_run: float) -> None:
         self.workload = workload
@@ -27,8 +31,13 @@ class Measurement:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.seconds = time.perf_counter() - self._started
-        self.cpu_seconds = time.process_time() - self._cpu_started
+        self.seconds += time.perf_counter() - self._started
+        self.cpu_seconds += time.process_time() - self._cpu_started
+
+    def take_out(self, seconds: float, cpu_seconds: float) -> None:
+        """Something else was done meanwhile."""
+        self.seconds -= seconds
+        self.cpu_seconds -= cpu_seconds
 
     @property
     def runs_per_second(self) -> float:
@@ -53,3 +62,19 @@ class Measurement:
                 **self.more,
             }
         )
+
+
+async def drive(
+    measurement: Measurement, numbers: Sequence[int], one: Callable[[int], Awaitable[object]]
+) -> None:
+    """Keep ``in_flight`` runs going until those of these numbers are through."""
+    left = iter(numbers)
+
+    async def customer() -> None:
+        for number in left:
+            started = time.perf_counter()
+            await one(number)
+            measurement.latencies.append(time.perf_counter() - started)
+
+    with measurement:
+        await asyncio.gather(*(customer() for _ in range(min(measurement.in_flight, len(numbers)))))

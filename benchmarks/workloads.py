@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from typing import TYPE_CHECKING, Any
+from statistics import median
 
 import makegood as mg
 from benchmarks import workflows
-from benchmarks.limit import RecordingStore, write_again
-from benchmarks.measure import Measurement
+from benchmarks.limit import BareStore, RecordingStore, unsealed
+from benchmarks.measure import Measurement, drive
 from makegood.client import store_at
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 FANOUT_WIDTH = 500
-
-
-async def drive(engine: mg.Engine, measurement: Measurement, one: Callable[[int], Any]) -> None:
-    """Keep ``in_flight`` runs going until all are through."""
-    numbers = iter(range(measurement.runs))
-
-    async def customer() -> None:
-        for number in numbers:
-            started = time.perf_counter()
-            await one(number)
-            measurement.latencies.append(time.perf_counter() - started)
-
-    with measurement:
-        await asyncio.gather(*(customer() for _ in range(min(measurement.in_flight, measurement.runs))))
+LIMIT_PARTS = 5
 
 
 async def order(store: str, runs: int, in_flight: int) -> Measurement:
@@ -40,7 +22,7 @@ async def order(store: str, runs: int, in_flight: int) -> Measurement:
         async def one(number: int) -> None:
             await engine.run(workflows.order, number, id=f"order-{number}")
 
-        await drive(engine, measurement, one)
+        await drive(measurement, range(runs), one)
     return measurement
 
 
@@ -57,7 +39,7 @@ async def compensate(store: str, runs: int, in_flight: int) -> Measurement:
                 return
             raise AssertionError(f"{run} was to be compensated")
 
-        await drive(engine, measurement, one)
+        await drive(measurement, range(runs), one)
     return measurement
 
 
@@ -69,26 +51,56 @@ async def fanout(store: str, runs: int, in_flight: int) -> Measurement:
         async def one(number: int) -> None:
             await engine.run(workflows.fanout, FANOUT_WIDTH, id=f"fanout-{number}")
 
-        await drive(engine, measurement, one)
+        await drive(measurement, range(runs), one)
     return measurement
 
 
 async def limit(store: str, runs: int, in_flight: int) -> Measurement:
-    """Run ``order``, then write the same rows in the same batches to a second, empty store with no engine above it."""
-    recording = RecordingStore(store_at(store))
-    ordered = Measurement("order", store, runs, in_flight, steps_per_run=3)
-    engine = mg.Engine(recording)
-    async with engine:
+    """``order`` by turns with the same commits on empty stores with no engine above them.
+
+    Twice: with rows that are ready, and with the store's codec at work, which encodes and hashes every entry.
+    """
+    limited = Measurement("limit", store, runs, in_flight, steps_per_run=3)
+    order_rates, ready_rates, sealed_rates = [], [], []
+    recording, commits_count = RecordingStore(store_at(store)), 0
+    async with (
+        mg.Engine(recording) as engine,
+        BareStore(store_at(f"{store}-ready")) as ready_store,
+        BareStore(store_at(f"{store}-sealed")) as sealed_store,
+    ):
 
         async def one(number: int) -> None:
             await engine.run(workflows.order, number, id=f"order-{number}")
 
-        await drive(engine, ordered, one)
-    measurement = Measurement("limit", store, runs, in_flight, steps_per_run=3)
-    await write_again(store_at(f"{store}-limit"), recording.commits, measurement)
-    measurement.more = {
-        "commits": len(recording.commits),
-        "order_runs_per_s": round(ordered.runs_per_second, 1),
-        "order_of_limit": round(ordered.runs_per_second / measurement.runs_per_second, 3),
+        for part in range(LIMIT_PARTS):
+            numbers = range(runs * part // LIMIT_PARTS, runs * (part + 1) // LIMIT_PARTS)
+            ordered, ready, sealed = (
+                Measurement(name, store, len(numbers), in_flight, steps_per_run=3)
+                for name in ("order", "limit", "limit, sealed")
+            )
+            await drive(ordered, numbers, one)
+            commits = recording.take()
+            entries = unsealed(commits)
+            with limited, ready:
+                for writes in commits:
+                    await ready_store.write(writes)
+            with sealed:
+                for writes, of_commit in zip(commits, entries, strict=True):
+                    await sealed_store.seal_and_write(writes, of_commit)
+            order_rates.append(ordered.runs_per_second)
+            ready_rates.append(ready.runs_per_second)
+            sealed_rates.append(sealed.runs_per_second)
+            commits_count += len(commits)
+    limited.more = {
+        "commits": commits_count,
+        "order_runs_per_s": round(median(order_rates), 1),
+        "limit_runs_per_s": round(median(ready_rates), 1),
+        "limit_sealed_runs_per_s": round(median(sealed_rates), 1),
+        "order_of_limit": round(_median_ratio(order_rates, ready_rates), 3),
+        "order_of_limit_sealed": round(_median_ratio(order_rates, sealed_rates), 3),
     }
-    return measurement
+    return limited
+
+
+def _median_ratio(these: list[float], those: list[float]) -> float:
+    return median(this / that for this, that in zip(these, those, strict=True))

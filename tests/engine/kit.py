@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -204,23 +205,14 @@ def sealed(execution: Execution) -> journal.Entry:
 
 
 def snapshot(state: RunState) -> dict[str, Any]:
-    values = {name: getattr(state, name) for name in RunState.__slots__}
-    values["steps"] = [
-        {name: _plain(getattr(record, name)) for name in StepRecord.__slots__}
-        for record in state.steps.values()
-    ]
-    return {name: _plain(value) for name, value in values.items()}
+    """All that a state holds, as it is now."""
+    now = {name: copy.copy(value) for name, value in msgspec.structs.asdict(state).items()}
+    return now | {"steps": [copy.copy(record) for record in state.steps.values()]}
 
 
 def folded_snapshot(entries: list[journal.Entry]) -> dict[str, Any]:
     """What the journal tells without any code."""
     return snapshot(folded(entries))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, msgspec.Raw):
-        return bytes(value)
-    return value.copy() if isinstance(value, (dict, list)) else value
 
 
 def in_words(entry: journal.Entry, state: RunState) -> list[str]:

@@ -65,22 +65,28 @@ def state_after(*events: journal.AnyEvent) -> RunState:
     return folded([journal.Entry(1.0, 1, list(events))])
 
 
+def refusal(*events: journal.AnyEvent) -> str:
+    """How these events are refused, "" if they are not."""
+    try:
+        state_after(*events)
+    except mg.JournalCorrupt as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("state", StepState)
 def test_every_state_of_a_step_can_be_reached(state):
     run = state_after(STARTED, SCHEDULED, *WAY_INTO[state])
     assert run.steps[1].state is state
 
 
-@pytest.mark.parametrize("state", StepState)
 @pytest.mark.parametrize("happening", HAPPENINGS)
-def test_every_happening_in_every_state_is_in_the_table_or_refused(state, happening):
+def test_every_happening_in_every_state_is_in_the_table_or_refused(happening):
     event, admitted = HAPPENINGS[happening]
-    before = [STARTED, SCHEDULED, *WAY_INTO[state]]
-    if state in admitted:
-        assert state_after(*before, event).steps[1].state is admitted[state]
-    else:
-        with pytest.raises(mg.JournalCorrupt):
-            state_after(*before, event)
+    ways = {state: [STARTED, SCHEDULED, *way, event] for state, way in WAY_INTO.items()}
+    assert {
+        state: state_after(*way).steps[1].state for state, way in ways.items() if not refusal(*way)
+    } == admitted
 
 
 def test_the_table_holds_nothing_that_is_not_tested_here():
@@ -114,7 +120,6 @@ EVERY_EVENT: list[journal.AnyEvent] = [
 ]
 
 
-@pytest.mark.parametrize("event", EVERY_EVENT, ids=repr)
 @pytest.mark.parametrize(
     "way",
     [
@@ -126,15 +131,14 @@ EVERY_EVENT: list[journal.AnyEvent] = [
     ],
     ids=lambda way: type(way[-1]).__name__,
 )
-def test_nothing_follows_an_ending(way, event):
-    with pytest.raises(mg.JournalCorrupt, match="run-1"):
-        state_after(STARTED, SCHEDULED, *way, event)
+def test_nothing_follows_an_ending(way):
+    before = [STARTED, SCHEDULED, *way]
+    assert state_after(*before).status_ is not None
+    assert [event for event in EVERY_EVENT if "run-1" not in refusal(*before, event)] == []
 
 
-@pytest.mark.parametrize("event", EVERY_EVENT[1:], ids=repr)
-def test_nothing_comes_before_the_start(event):
-    with pytest.raises(mg.JournalCorrupt):
-        state_after(event)
+def test_nothing_comes_before_the_start():
+    assert [event for event in EVERY_EVENT if not refusal(event)] == [STARTED]
 
 
 def test_a_run_starts_once():

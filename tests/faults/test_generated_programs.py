@@ -213,7 +213,7 @@ def live(run: Run, fate: Fate) -> None:
     raise AssertionError(f"the run does not end: {run.story}")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(program=programs, data=st.data())
 def test_whatever_happens_the_ending_is_honest_and_every_prefix_replays(program, data):
     run = Run(workflow_of(program))
