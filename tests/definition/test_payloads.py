@@ -176,6 +176,42 @@ def test_every_json_value_comes_back_without_an_annotation(value):
     assert payload.decode(payload.encode(value)) == value
 
 
+def outcome(payload: Payload, value: Any) -> bytes | str:
+    try:
+        return bytes(payload.encode(value))
+    except mg.PayloadError as refused:
+        return str(refused)
+
+
+class Text(str):
+    __slots__ = ()
+
+
+plain_values = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(2**80), 2**80)
+    | st.sampled_from([10**400, 10**4299, -(10**4299), 10**4300, 10**5000, Level.LOW, Colour.RED, Text("a")])
+    | st.floats()
+    | st.text(st.characters())
+    | st.text(st.characters(categories=["Cs"]), min_size=1)
+)
+
+
+@settings(max_examples=1000)
+@given(
+    st.sampled_from(
+        [int, str, bool, None, float, int | None, int | bool, str | None, int | date, Colour, Any]
+    ),
+    plain_values,
+)
+def test_a_value_that_is_not_read_back_would_have_come_back(annotation, value):
+    payload, careful = Payload(annotation, "result"), Payload(annotation, "result")
+    careful.plain = frozenset()
+    assert outcome(payload, value) == outcome(careful, value)
+
+
 def circle() -> list[Any]:
     ring: list[Any] = []
     ring.append(ring)

@@ -6,7 +6,8 @@ if it comes back equal: what a run sees after a restart is what it saw before.
 
 from __future__ import annotations
 
-from typing import Any
+import types
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 
@@ -14,16 +15,24 @@ from makegood.errors import DefinitionError, PayloadError
 
 LIMIT_BYTES = 2 * 1024 * 1024
 NULL = msgspec.Raw(b"null")
+PLAIN_TYPES = frozenset({int, str, bool, type(None)})
+"""Their values come back equal if they can be encoded at all. (A float does not: NaN is written as null.)"""
+PLAIN_LIMIT_BYTES = 640
+"""Longer integers may be writable and yet not readable (see ``sys.set_int_max_str_digits``)."""
 
 
 class Payload:
-    """The way of one annotated type through JSON and back; ``where`` names it in errors."""
+    """The way of one annotated type through JSON and back; ``where`` names it in errors.
 
-    __slots__ = ("_decode", "annotation", "where")
+    ``plain`` are the types whose short values need not be read back to know that they come back equal.
+    """
+
+    __slots__ = ("_decode", "annotation", "plain", "where")
 
     def __init__(self, annotation: Any, where: str) -> None:
         self.annotation = annotation
         self.where = where
+        self.plain = _plain(annotation)
         try:
             self._decode = msgspec.json.Decoder(annotation, dec_hook=_decode_hook).decode
         except (TypeError, RuntimeError, NotImplementedError) as error:
@@ -39,8 +48,11 @@ class Payload:
         """
         try:
             data = _encode(value)
+            kind = type(value)
+            if kind in self.plain and len(data) <= PLAIN_LIMIT_BYTES:
+                return msgspec.Raw(data)
             back = self._decode(data)
-            if type(back) is type(value) and back == value and len(data) <= LIMIT_BYTES:
+            if type(back) is kind and back == value and len(data) <= LIMIT_BYTES:
                 return msgspec.Raw(data)
         except Exception:  # noqa: BLE001, S110 - a user's class may raise anything on the way; the careful way says what
             pass
@@ -85,6 +97,14 @@ HINT = (
     "Use JSON types, dataclasses, msgspec structs, pydantic models, datetime, Decimal, UUID or Enum, "
     "and annotate the parameter or result with the exact type."
 )
+
+
+def _plain(annotation: Any) -> frozenset[Any]:
+    if annotation is Any:
+        return PLAIN_TYPES
+    members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    kinds = frozenset(type(None) if member is None else member for member in members)
+    return kinds if kinds <= PLAIN_TYPES else frozenset()
 
 
 def _same(value: Any, back: Any) -> bool:

@@ -37,6 +37,7 @@ class Signature:
             if parameter.kind is parameter.KEYWORD_ONLY:
                 self._keyword_names.append(parameter.name)
         self._positional_count = len(self._names) - len(self._keyword_names)
+        self._complete_count = -1 if self._keyword_names else len(self._names)
 
     def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> msgspec.Raw:
         """Check the arguments against the signature and encode them.
@@ -45,7 +46,7 @@ class Signature:
             UsageError: they do not fit the signature.
             PayloadError: one of them cannot be stored.
         """
-        if kwargs or self._keyword_names or len(args) != len(self._names):
+        if kwargs or len(args) != self._complete_count:
             try:
                 bound = self._signature.bind(*args, **kwargs)
             except TypeError as error:
@@ -117,12 +118,15 @@ class Signature:
         keywords = dict(zip(self._keyword_names, values[self._positional_count :], strict=True))
         return function(*before, *values[: self._positional_count], **keywords)
 
-    def encode_result(self, value: Any) -> msgspec.Raw:
-        """The result as JSON."""
-        return self._result.encode(value)
+    @cached_property
+    def encode_result(self) -> Callable[[Any], msgspec.Raw]:
+        """The result as JSON, see ``Payload.encode``."""
+        return self._result.encode
 
-    def decode_result(self, raw: msgspec.Raw) -> Any:
-        return self._result.decode(raw)
+    @cached_property
+    def decode_result(self) -> Callable[[msgspec.Raw], Any]:
+        """The result that was stored, see ``Payload.decode``."""
+        return self._result.decode
 
     def resolve(self) -> None:
         """Build the payload types now, so that a wrong annotation is found at the start and not in the middle of a run."""
