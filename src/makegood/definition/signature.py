@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -104,11 +104,13 @@ class Signature:
                 bound.arguments[name] = payload.decode(bound.arguments[name])
         return bound
 
-    def call(self, arguments: msgspec.Raw) -> Any:
+    @cached_property
+    def call(self) -> Callable[[msgspec.Raw], Any]:
         """Call the function with stored arguments (a coroutine function returns its coroutine)."""
         if self._keyword_names:
-            return self.call_other(self.function, arguments)
-        return self.function(*self._arguments.decode(arguments))
+            return partial(self.call_other, self.function)
+        function, decode = self.function, self._arguments.decode
+        return lambda arguments: function(*decode(arguments))
 
     def call_other(self, function: Callable[..., Any], arguments: msgspec.Raw, *before: Any) -> Any:
         """Call another function that takes the same arguments (a compensation, after its result)."""
