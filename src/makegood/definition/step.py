@@ -59,6 +59,13 @@ class Compensation(msgspec.Struct, frozen=True):
     timeout_seconds: float | None = None
 
 
+class Safeguards(msgspec.Struct):
+    """What is declared beside a step. The variants that ``options()`` makes share their origin's."""
+
+    undo: Compensation | None = None
+    probe: Callable[..., Any] | None = None
+
+
 class Step(Generic[P, R]):
     """A declared step. Calling it inside a workflow runs it durably; ``function`` is the undecorated function.
 
@@ -72,9 +79,7 @@ class Step(Generic[P, R]):
         self.options_ = options
         self.first_wait_seconds = wait_before(options.retry, 1, 0.5) or 0.0
         self.signature = Signature(function, "step")
-        self._origin: Step[Any, Any] = self  # options() makes variants; their safeguards are the origin's
-        self._undo: Compensation | None = None
-        self._probe: Callable[..., Any] | None = None
+        self.safeguards = Safeguards()
         self.__name__ = options.name
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
@@ -83,12 +88,12 @@ class Step(Generic[P, R]):
     @property
     def undo(self) -> Compensation | None:
         """The compensation, once it is declared."""
-        return self._origin._undo  # noqa: SLF001 - the same class
+        return self.safeguards.undo
 
     @property
     def probe_function(self) -> Callable[..., Any] | None:
         """The probe, once it is declared."""
-        return self._origin._probe  # noqa: SLF001 - the same class
+        return self.safeguards.probe
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         scope = current_scope.get()
@@ -144,7 +149,7 @@ class Step(Generic[P, R]):
             ),
         )
         other.signature = self.signature
-        other._origin = self._origin
+        other.safeguards = self.safeguards
         return other
 
     @overload
@@ -181,8 +186,9 @@ class Step(Generic[P, R]):
                     "and is None when nobody knows it. Annotate it as `… | None` and handle None."
                 )
             is_async = inspect.iscoroutinefunction(undo)
-            declared = Compensation(undo, is_async, checked_retry(retry), timeout_seconds(timeout))
-            self._origin._undo = declared  # noqa: SLF001 - the same class
+            self.safeguards.undo = Compensation(
+                undo, is_async, checked_retry(retry), timeout_seconds(timeout)
+            )
             return undo
 
         return declare if function is None else declare(function)
@@ -204,7 +210,7 @@ class Step(Generic[P, R]):
             )
         checked_function(function, f"probe of step {self.options_.name}")
         self._check_parameters("probe", function, skipping=0)
-        self._origin._probe = function  # noqa: SLF001 - the same class
+        self.safeguards.probe = function
         return function
 
     def manner(self, kind: Literal["do", "undo", "probe"]) -> tuple[bool, float | None]:
