@@ -242,6 +242,14 @@ class RunHandle(Generic[R]):
         """Ask the run to stop: the workflow gets ``CancelledError``, and what was done is undone."""
         await self._request("cancel", by=by, why=why)
 
+    async def terminate(self, why: str = "", *, compensate: bool = False, by: str | None = None) -> None:
+        """End the run at once, whatever state it is in: TERMINATED. No more of its workflow's code is run.
+
+        Args:
+            compensate: first undo what was done; otherwise it is left as it is and listed as residue.
+        """
+        await self._request("terminate", by=by, why=why, compensate=compensate)
+
     async def retry(self, step: str = "", *, why: str = "", by: str | None = None) -> None:
         """Give a parked step or compensation a new round of attempts, or a run whose code was corrected another try."""
         await self._request("retry", step=step, by=by, why=why)
@@ -261,9 +269,16 @@ class RunHandle(Generic[R]):
         await self._request("resolve", step=step, by=by, why=why, result=data)
 
     async def _request(
-        self, action: Action, *, by: str | None, why: str, step: str = "", result: msgspec.Raw = NULL
+        self,
+        action: Action,
+        *,
+        by: str | None,
+        why: str,
+        step: str = "",
+        result: msgspec.Raw = NULL,
+        compensate: bool = False,
     ) -> None:
-        request = Request(action, by if by is not None else operator_name(), why, step, result)
+        request = Request(action, by if by is not None else operator_name(), why, step, result, compensate)
         await self._engine.backend.request(self.id, request)
 
     def __repr__(self) -> str:

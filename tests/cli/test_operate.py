@@ -126,3 +126,15 @@ def test_corrected_code_is_tried_again(makegood, parked, place):
     (place / "shop.py").write_text(source)
     makegood("retry", "ask-1", "--why", "code corrected", "--with", "shop")
     assert makegood("retry", "ask-1", "--why", "open again", "--with", "shop").code == 0
+
+
+def test_terminate_ends_a_run_at_once_without_any_worker_or_code(makegood, parked):
+    ended = makegood("terminate", "ask-1", "--why", "forget it", "--by", "Eve", "--json")
+    assert (ended.code, ended.json["carried_out"], ended.json["run"]["status"]) == (0, True, "TERMINATED")
+
+
+def test_terminate_lists_what_it_leaves_behind(makegood, fails):
+    fails("ship", "refund")
+    makegood("run", "shop:fulfil", "--input", ORDER, "--id", "order-1")
+    makegood("terminate", "order-1", "--why", "forget it")
+    assert makegood("show", "order-1", "--json").json["residue"] == ["charge"]

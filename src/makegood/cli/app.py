@@ -99,6 +99,7 @@ app.command("retry")(operate.retry)
 app.command("skip")(operate.skip)
 app.command("resolve")(operate.resolve)
 app.command("cancel")(operate.cancel)
+app.command("terminate")(operate.terminate)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""An operator's commands: ``retry``, ``skip``, ``resolve``, ``cancel``.
+"""An operator's commands: ``retry``, ``skip``, ``resolve``, ``cancel``, ``terminate``.
 
 The request goes through the store to the process that works on it. With ``--with MODULE`` this command is
 that process, unless there is another, and sees the run through.
@@ -136,8 +136,43 @@ def cancel(
     )
 
 
+def terminate(
+    run_id: RunIdArgument,
+    *,
+    why: WhyOption,
+    compensate: Annotated[
+        bool,
+        typer.Option("--compensate", help="First undo what was done; needs a worker that knows its steps."),
+    ] = False,
+    by: ByOption = None,
+    with_modules: WithOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """End a run at once, in any state.
+
+    Without --compensate what it has done stays and is listed as residue; its code is not needed for that.
+    """
+    _ask(
+        "terminate",
+        run_id,
+        lambda run: run.terminate(why, compensate=compensate, by=by),
+        store=store,
+        with_modules=with_modules,
+        as_json=as_json,
+        needs_code=compensate,
+    )
+
+
 def _ask(
-    action: str, run_id: str, act: Act, *, store: str, with_modules: list[str] | None, as_json: bool
+    action: str,
+    run_id: str,
+    act: Act,
+    *,
+    store: str,
+    with_modules: list[str] | None,
+    as_json: bool,
+    needs_code: bool = True,
 ) -> None:
     output = Output(as_json=as_json)
     with others_to_stderr(logging.WARNING):
@@ -145,7 +180,7 @@ def _ask(
         if modules:
             run, carried_out = asyncio.run(_carry_out(run_id, act, store, modules, output)), True
         else:
-            run, carried_out = asyncio.run(_request(run_id, act, store))
+            run, carried_out = asyncio.run(_request(run_id, act, store, work=not needs_code))
     if output.as_json:
         output.data({"id": run_id, "action": action, "carried_out": carried_out, "run": run})
     elif modules:
@@ -170,9 +205,12 @@ async def _carry_out(
         return run
 
 
-async def _request(run_id: str, act: Act, store: str) -> tuple[Description, bool]:
-    """Have another process's worker carry it out; False if none is there, and the request waits for one."""
-    async with Engine(store, work=False, create=False) as engine:
+async def _request(run_id: str, act: Act, store: str, *, work: bool) -> tuple[Description, bool]:
+    """Have another process's worker carry it out; False if none is there, and the request waits for one.
+
+    ``work``: be that worker, if there is none, for what needs no code.
+    """
+    async with Engine(store, work=work, create=False) as engine:
         handle = await engine.get(run_id)
         try:
             await act(handle)

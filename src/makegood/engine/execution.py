@@ -19,7 +19,7 @@ from makegood.engine.determinism import fits, mismatch
 from makegood.engine.folds import FOLDS, apply
 from makegood.engine.operator import facts_for
 from makegood.engine.run import EXHAUSTED, OPEN, PROBING, UNDO_EXHAUSTED, UNDOING, RunState
-from makegood.engine.saga import ending_of_rollback, undo_plan
+from makegood.engine.saga import ending_of_rollback, termination, undo_plan
 from makegood.errors import NotDurable, PayloadError, StepFailed
 from makegood.failure import Failure, leaves
 
@@ -135,6 +135,10 @@ class Execution(msgspec.Struct, gc=False, eq=False):
                 self.program.steps[fact.step].signature.decode_result(fact.result)
         for fact in facts:
             self._record(fact, at)
+
+    def terminate(self) -> None:
+        """End at once: nothing more of the workflow runs."""
+        self._decide(termination(self.state))
 
     def resumed(self, acted: journal.OperatorActed, at: float) -> None:
         """An operator had the run tried again after its code was corrected."""
@@ -339,6 +343,11 @@ def _on_cancel_requested(execution: Execution, fact: journal.CancelRequested) ->
         execution.program.cancel(fact.why)
 
 
+def _on_operator_acted(execution: Execution, fact: journal.OperatorActed) -> None:
+    if fact.action == "terminate":
+        execution.terminate()
+
+
 REACTIONS: dict[type[journal.Event], Callable[[Execution, Any], None]] = {
     journal.RunStarted: lambda execution, fact: execution.program.start(fact.input),
     journal.StepCompleted: lambda execution, fact: execution.program.resolve(fact.step, fact.result),
@@ -347,4 +356,5 @@ REACTIONS: dict[type[journal.Event], Callable[[Execution, Any], None]] = {
     journal.ProbeAnswered: _on_probe_answered,
     journal.TimerFired: lambda execution, fact: execution.program.fire(fact.timer),
     journal.CancelRequested: _on_cancel_requested,
+    journal.OperatorActed: _on_operator_acted,
 }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from makegood.engine import journal
-from makegood.engine.run import ENDINGS, LEFT, RESIDUE, UNDOING, RunState, StepRecord
+from makegood.engine.run import DONE, ENDINGS, LEFT, RESIDUE, UNDOING, RunState, StepRecord
 from makegood.errors import JournalCorrupt
+from makegood.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -112,10 +113,29 @@ def _operator_acted(run: RunState, event: journal.OperatorActed) -> None:
         run.parked.pop(event.step, None)
     elif event.action == "resume":
         run.parked.pop(0, None)
+    elif event.action == "terminate":
+        run.terminating = True
+        run.failure = run.failure or Failure("Terminated", event.why or f"by {event.by}")
 
 
 def _cancel_requested(run: RunState, event: journal.CancelRequested) -> None:
     run.cancel_requested, run.cancel_reason = True, event.why
+
+
+def _rollback_registered(run: RunState, event: journal.RollbackRegistered) -> None:
+    if event.step != len(run.steps) + 1:
+        raise JournalCorrupt(f"run {run.id}: step {event.step} is registered out of order.")
+    run.steps[event.step] = StepRecord(
+        event.step, event.name, event.arguments, undoable=True, critical=True, retry_at=0.0, state=DONE
+    )
+
+
+def _pivoted(run: RunState, event: journal.Pivoted) -> None:
+    run.pivoted = True
+
+
+def _saga_rollback_started(run: RunState, event: journal.SagaRollbackStarted) -> None:
+    """What follows is told by the compensations themselves."""
 
 
 def _rollback_started(run: RunState, event: journal.RollbackStarted) -> None:
@@ -133,7 +153,13 @@ def _honest(run: RunState, event: journal.Ending) -> bool:
 
 def _ended(run: RunState, event: journal.Ending) -> None:
     completed = type(event) is journal.RunCompleted
-    if run.in_flight or run.rolling_back is completed or (run.rolling_back and not _honest(run, event)):
+    if isinstance(event, journal.RunTerminated):
+        run.left_open = event.residue
+    if run.terminating:
+        if not isinstance(event, journal.RunTerminated):
+            raise run.misplaced(event)
+        run.parked.clear()
+    elif run.in_flight or run.rolling_back is completed or (run.rolling_back and not _honest(run, event)):
         raise run.misplaced(event)
     run.status_, run.ended_at = ENDINGS[type(event)], run.clock
     run.timers.clear()
@@ -159,6 +185,9 @@ FOLDS: dict[type[journal.Event], Callable[[RunState, Any], None]] = {
     journal.RunParked: _run_parked,
     journal.OperatorActed: _operator_acted,
     journal.CancelRequested: _cancel_requested,
+    journal.RollbackRegistered: _rollback_registered,
+    journal.Pivoted: _pivoted,
+    journal.SagaRollbackStarted: _saga_rollback_started,
     journal.RollbackStarted: _rollback_started,
     **dict.fromkeys(ENDINGS, _ended),
 }

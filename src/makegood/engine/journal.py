@@ -104,10 +104,11 @@ class RunParked(Event, frozen=True):
 class OperatorActed(Event, frozen=True):
     """Who did what, and why; the effect follows as events of its own."""
 
-    action: Literal["retry", "skip", "resolve", "resume"]
+    action: Literal["retry", "skip", "resolve", "resume", "terminate"]
     by: str
     why: str = ""
     step: int = 0
+    compensate: bool = False
 
 
 class CancelRequested(Event, frozen=True):
@@ -144,6 +145,26 @@ class TimerCancelled(Event, frozen=True):
     timer: int
 
 
+class RollbackRegistered(Event, frozen=True):
+    """Something to be done if the run, or the saga around it, is rolled back: a step that counts as done."""
+
+    step: int
+    name: str
+    arguments: msgspec.Raw
+
+
+class Pivoted(Event, frozen=True):
+    """The point of no return: from here on nothing is rolled back."""
+
+
+class SagaRollbackStarted(Event, frozen=True):
+    """A nested saga failed: these of its steps are undone, in this order, and the run goes on."""
+
+    saga: int
+    steps: list[int]
+    failure: Failure
+
+
 class RollbackStarted(Event, frozen=True):
     failure: Failure
     step: str = ""
@@ -174,7 +195,7 @@ class RunCancelled(Event, frozen=True):
 
 
 class RunTerminated(Event, frozen=True):
-    """Ended by an operator, leaving these steps' effects open."""
+    """Ended by an operator, leaving the effects of these steps open, or perhaps open."""
 
     residue: list[str]
 
@@ -199,6 +220,9 @@ Decision: TypeAlias = (
     | StepCancelled
     | TimerStarted
     | TimerCancelled
+    | RollbackRegistered
+    | Pivoted
+    | SagaRollbackStarted
     | RollbackStarted
     | CompensationScheduled
     | RunCompleted
@@ -215,6 +239,9 @@ DECISIONS: frozenset[type[Event]] = frozenset(
         StepCancelled,
         TimerStarted,
         TimerCancelled,
+        RollbackRegistered,
+        Pivoted,
+        SagaRollbackStarted,
         RollbackStarted,
         CompensationScheduled,
         RunCompleted,

@@ -14,13 +14,14 @@ from makegood.errors import NotPossible
 if TYPE_CHECKING:
     from makegood.engine.run import StepRecord
 
-Action: TypeAlias = Literal["retry", "skip", "resolve", "cancel"]
+Action: TypeAlias = Literal["retry", "skip", "resolve", "cancel", "terminate"]
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     """An operator's wish, as it travels from any process to the worker that owns the run.
 
-    ``step`` names the parked step, "" for the only one; ``result`` is JSON, for ``resolve``.
+    ``step`` names the parked step, "" for the only one; ``result`` is JSON, for ``resolve``; ``compensate``: what was
+    done is to be undone, for ``terminate``.
     """
 
     action: Action
@@ -28,6 +29,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     why: str = ""
     step: str = ""
     result: msgspec.Raw = NULL
+    compensate: bool = False
 
 
 def facts_for(request: Request, run: RunState) -> list[journal.AnyEvent]:
@@ -38,6 +40,8 @@ def facts_for(request: Request, run: RunState) -> list[journal.AnyEvent]:
     """
     if request.action == "cancel":
         return _cancel(request, run)
+    if request.action == "terminate":
+        return [_terminate(request, run)]
     record = parked_step(run, request)
     acted = journal.OperatorActed(request.action, request.by, request.why, record.number)
     if request.action == "retry":
@@ -59,6 +63,12 @@ def _cancel(request: Request, run: RunState) -> list[journal.AnyEvent]:
     if run.cancel_requested:
         return []
     return [journal.CancelRequested(request.by, request.why)]
+
+
+def _terminate(request: Request, run: RunState) -> journal.OperatorActed:
+    if run.status_ is not None:
+        raise NotPossible(f"run {run.id} cannot be terminated: it has already ended, {run.status_}.")
+    return journal.OperatorActed("terminate", request.by, request.why, compensate=request.compensate)
 
 
 def parked_step(run: RunState, request: Request) -> StepRecord:

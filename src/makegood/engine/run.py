@@ -18,6 +18,7 @@ A run:
 
     RUNNING ──RollbackStarted──▶ COMPENSATING ──▶ COMPENSATED | FAILED | CANCELLED | TERMINATED
        └──────RunCompleted──────▶ COMPLETED
+    any of these but the ended ──OperatorActed: terminate──▶ TERMINATED, at once or after a rollback
     PARKED while a step is EXHAUSTED or UNDO_EXHAUSTED and waits for an operator, or the code does not fit the journal.
 """
 
@@ -83,6 +84,7 @@ STEP_TRANSITIONS: dict[tuple[StepState, str], StepState] = {
 }
 IN_FLIGHT = frozenset({OPEN, PROBING, EXHAUSTED})
 LEFT = frozenset({UNDOING, UNDO_EXHAUSTED, RESIDUE})
+STANDING = LEFT | {DONE, PROBING}
 MOVES: dict[str, dict[StepState, tuple[StepState, int]]] = {}  # the table, with the change of steps in flight
 for (_before, _happening), _after in STEP_TRANSITIONS.items():
     _difference = (_after in IN_FLIGHT) - (_before in IN_FLIGHT)
@@ -126,6 +128,10 @@ class StepRecord(msgspec.Struct, gc=False):
         """Whether a rollback has to compensate it: it has a compensation, and was done or may have been."""
         return self.undoable and (self.state is DONE or (self.unknown and self.state in (FAILED, SKIPPED)))
 
+    def may_stand(self, clock: float) -> bool:
+        """Whether its effect is, or may be, there: also that of an attempt which may be under way at this moment."""
+        return self.unknown or self.state in STANDING or (self.state is OPEN and self.retry_at <= clock)
+
 
 class RunState(msgspec.Struct, gc=False):
     """A run as a fold over its events. Used live, in replay and to describe a run whose code is not at hand."""
@@ -148,6 +154,9 @@ class RunState(msgspec.Struct, gc=False):
     failure: Failure | None = None
     failed_step: str = ""
     undone: list[str] = []
+    left_open: list[str] = []  # of a terminated run
+    terminating: bool = False  # an operator said so
+    pivoted: bool = False  # nothing is rolled back any more
     result: msgspec.Raw | None = None
 
     @property
@@ -161,12 +170,16 @@ class RunState(msgspec.Struct, gc=False):
     @property
     def residue(self) -> list[str]:
         """Names of the steps whose effects are, or may be, open although nobody wants them."""
+        if self.status_ is Status.TERMINATED:
+            return self.left_open
         completed = self.status_ is Status.COMPLETED
         return [s.name for s in self.steps.values() if s.state is RESIDUE or (s.needs_undo and not completed)]
 
     @property
     def left_as_is(self) -> list[str]:
-        """Names of the steps without a compensation that were done, or may have been, in a run that was rolled back."""
+        """Names of the steps without a compensation that were done, or may have been, in a run that did not go on."""
+        if self.status_ is Status.TERMINATED:
+            return [s.name for s in self.steps.values() if not s.undoable and s.may_stand(self.clock)]
         if not self.rolling_back:
             return []
         return [s.name for s in self.steps.values() if not s.undoable and (s.state is DONE or s.unknown)]

@@ -24,6 +24,13 @@ def undo_plan(run: RunState) -> list[StepRecord]:
     ]
 
 
+def termination(run: RunState) -> journal.RunTerminated:
+    """The end of a run at this moment, with what it leaves behind."""
+    return journal.RunTerminated(
+        [step.name for step in run.steps.values() if step.undoable and step.may_stand(run.clock)]
+    )
+
+
 def ending_of_rollback(run: RunState, *, cancelled: bool) -> journal.Ending:
     """How a rolled back run ends: TERMINATED if an operator left an effect open, otherwise honestly without any."""
     residue = [step.name for step in run.steps.values() if step.state is RESIDUE]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from makegood.errors import JournalCorrupt
 from makegood.store.protocol import SealedEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Entry)
@@ -38,7 +39,26 @@ def unseal(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:
     Raises:
         JournalCorrupt: with the number of the first entry that is wrong.
     """
-    entries = []
+    entries = list(_unsealed(run_id, sealed))
+    if not entries:
+        raise JournalCorrupt(f"journal of run {run_id} is empty: its entries are missing.")
+    _check_beginning(run_id, entries)
+    return entries
+
+
+def legible(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:
+    """A run's entries up to the first one that is wrong."""
+    entries: list[Entry] = []
+    with suppress(JournalCorrupt):
+        entries.extend(_unsealed(run_id, sealed))
+    try:
+        _check_beginning(run_id, entries)
+    except JournalCorrupt:
+        return []
+    return entries
+
+
+def _unsealed(run_id: str, sealed: Iterable[SealedEntry]) -> Iterator[Entry]:
     previous_hash = FIRST_HASH
     for expected, one in enumerate(sealed, start=1):
         if one.number != expected:
@@ -51,16 +71,17 @@ def unseal(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:
             )
         previous_hash = one.hash
         try:
-            entries.append(_decoder.decode(one.data))
+            entry = _decoder.decode(one.data)
         except msgspec.MsgspecError as error:
             raise JournalCorrupt(
                 f"journal of run {run_id}: entry {expected} cannot be read: {error}."
             ) from error
-    if not entries:
-        raise JournalCorrupt(f"journal of run {run_id} is empty: its entries are missing.")
-    first = entries[0].events[0] if entries[0].events else None
+        yield entry
+
+
+def _check_beginning(run_id: str, entries: list[Entry]) -> None:
+    first = entries[0].events[0] if entries and entries[0].events else None
     if not isinstance(first, RunStarted) or first.id != run_id:
         raise JournalCorrupt(
             f"journal of run {run_id}: these are not its entries; they begin with {first!r:.200}."
         )
-    return entries

@@ -29,6 +29,7 @@ from makegood.store.codec import seal, unseal
 from makegood.store.protocol import InboxAnswer, InboxRequest, Write
 from makegood.worker.dispatch import resume
 from makegood.worker.live import LiveRun
+from makegood.worker.termination import terminate
 
 if TYPE_CHECKING:
     from makegood.store.protocol import RunRow, SealedEntry
@@ -70,6 +71,7 @@ class Recovery:
 
     async def _look(self) -> None:
         try:
+            await self._answer_inbox(terminations=True)  # before a poisonous run is taken in
             await self._adopt()
             await self._answer_inbox()
         except (StoreFull, StoreLocked) as refused:
@@ -172,9 +174,9 @@ class Recovery:
 
     # ---- the inbox -----------------------------------------------------------------------------------------------
 
-    async def _answer_inbox(self) -> None:
+    async def _answer_inbox(self, *, terminations: bool = False) -> None:
         for request in await self._worker.store.inbox():
-            if request.number in self._granted:
+            if request.number in self._granted or (terminations and not _terminates(request)):
                 continue
             self._granted.add(request.number)
             answer = InboxAnswer(request.number)
@@ -209,8 +211,15 @@ class Recovery:
             raise NotPossible(f"there is no run {run_id} in this store.")
         if row.ended_at is not None:
             raise NotPossible(f"run {run_id} cannot {request.action}: it has already ended, {row.status}.")
+        if request.action == "terminate":
+            await terminate(worker, row, request, answers)
+            self.unfit.pop(run_id, None)
+            return True
         if request.action != "retry":
-            raise NotPossible(f"run {run_id} cannot {request.action}: {self.why_not(run_id, row.workflow)}")
+            raise NotPossible(
+                f"run {run_id} cannot {request.action}: {self.why_not(run_id, row.workflow)} "
+                "What is possible in every state: terminate."
+            )
         if row.workflow not in worker.registry.names:
             raise NotPossible(f"run {run_id} cannot retry: {self.why_not(run_id, row.workflow)}")
         await self.take_in(row, journal.OperatorActed("resume", request.by, request.why))
@@ -219,3 +228,10 @@ class Recovery:
     def why_not(self, run_id: str, workflow: str) -> str:
         """Why a run that has not ended is not being driven."""
         return self.unfit.get(run_id, f"no live worker knows its workflow {workflow}.")
+
+
+def _terminates(posted: InboxRequest) -> bool:
+    try:
+        return _request_decoder.decode(posted.data).action == "terminate"
+    except msgspec.MsgspecError:
+        return False

@@ -20,7 +20,7 @@ from makegood.failure import Failure
 from makegood.worker.committer import Committer
 from makegood.worker.dispatch import HANDLERS
 from makegood.worker.executor import Executor, Job, failure_of
-from makegood.worker.live import LiveRun
+from makegood.worker.live import NOTHING, LiveRun
 from makegood.worker.recovery import Recovery
 
 if TYPE_CHECKING:
@@ -130,6 +130,9 @@ class Worker:
             NotPossible, PayloadError: the state does not admit it; nothing was changed.
         """
         run.execution.act(request, self.now())
+        if run.state.status_ is not None:
+            run.entry = NOTHING  # what is being committed is not carried out any more
+            self._stop_work(run)
         run.answers.extend(answers)
         self.committer.enqueue(run)
 
@@ -160,12 +163,18 @@ class Worker:
         return starter
 
     def _let_go(self, run: LiveRun) -> None:
+        self._stop_work(run)
+        run.execution.program.close()
+
+    def _stop_work(self, run: LiveRun) -> None:
+        """No alarm rings any more, attempts under way are stopped, and what they still report is not heard."""
         for alarm in (*run.timers.values(), *run.waits.values()):
             alarm.cancel()
         run.timers.clear()
         run.waits.clear()
+        for job in run.jobs.values():
+            self.executor.cancel(job)
         run.jobs.clear()
-        run.execution.program.close()
 
     def ending_of(self, run: LiveRun) -> asyncio.Future[RunState | None]:
         """Resolves with the final state, once it is durable; None if the run never began, because its id was taken."""
