@@ -3,6 +3,7 @@
 from makegood.client import Engine, RunHandle
 from makegood.definition.attempt import attempt, idempotency_key, original_key
 from makegood.definition.retry import Retry
+from makegood.definition.sleep import DAY, HOUR, MINUTE, WEEK, sleep, sleep_until
 from makegood.definition.step import NotDone, Step, step
 from makegood.definition.workflow import Workflow, workflow
 from makegood.errors import (
@@ -36,6 +37,10 @@ from makegood.errors import (
 from makegood.failure import Failure
 
 __all__ = [
+    "DAY",
+    "HOUR",
+    "MINUTE",
+    "WEEK",
     "DefinitionError",
     "DeterminismError",
     "Engine",
@@ -72,6 +77,8 @@ __all__ = [
     "attempt",
     "idempotency_key",
     "original_key",
+    "sleep",
+    "sleep_until",
     "step",
     "workflow",
 ]

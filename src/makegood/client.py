@@ -63,6 +63,7 @@ class Engine:
         work: False for a pure client, which never becomes the worker of the store.
         create: False if a database file that does not exist is an error.
         grace_seconds: how long attempts under way may take to end when the engine is closed.
+        waiting_limit: how many runs that only wait are kept in memory; others are loaded when they go on.
         now: the wall clock, in seconds since 1970.
         dice: random numbers in [0, 1) for the jitter of retries.
     """
@@ -75,6 +76,7 @@ class Engine:
         work: bool = True,
         create: bool = True,
         grace_seconds: float = 10.0,
+        waiting_limit: int = 1_000,
         now: Callable[[], float] = time.time,
         dice: Callable[[], float] = random.random,
     ) -> None:
@@ -85,10 +87,18 @@ class Engine:
         self._now = now
         self._dice = dice
         self._grace_seconds = grace_seconds
+        self._waiting_limit = waiting_limit
         self._backend: Backend | None = None
 
     async def __aenter__(self) -> Engine:
-        backend = LocalBackend(self._store, self._registry, self._now, self._dice, work=self._work)
+        backend = LocalBackend(
+            self._store,
+            self._registry,
+            self._now,
+            self._dice,
+            work=self._work,
+            waiting_limit=self._waiting_limit,
+        )
         await backend.open()
         self._backend = backend
         return self

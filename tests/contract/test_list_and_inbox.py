@@ -1,8 +1,10 @@
 """Every store: listing runs, operators' requests, and noticing what other processes wrote."""
 
+import asyncio
+
 import pytest
 
-from makegood.store.protocol import InboxAnswer, InboxRequest
+from makegood.store.protocol import InboxAnswer, InboxRequest, Store
 from tests.contract.places import Place
 from tests.contract.scripts import Script, answering
 from tests.contract.test_commit import opened, working
@@ -129,27 +131,39 @@ async def test_numbers_of_requests_are_never_used_again(place: Place) -> None:
         assert await store.post("order-1", b"request") > first
 
 
-async def test_nothing_has_changed_since_the_last_look(place: Place) -> None:
+async def is_quiet(store: Store, since: int) -> bool:
+    try:
+        async with asyncio.timeout(0.1):
+            await store.next_change(since)
+    except TimeoutError:
+        return True
+    return False
+
+
+async def test_what_a_worker_writes_itself_is_no_change(place: Place) -> None:
     async with working(place) as (store, epoch):
-        await store.changed()
-        assert not await store.changed()
+        version = await store.next_change(-1)
         await store.commit(epoch, [Script("own").create()])
-        assert not await store.changed()
-
-
-async def test_the_first_look_is_always_worth_it(place: Place) -> None:
-    async with opened(place) as store:
-        assert await store.changed()
+        assert await is_quiet(store, version)
 
 
 async def test_a_change_by_another_process_is_noticed_once(shared_place: Place) -> None:
     async with working(shared_place) as (worker, _), opened(shared_place) as client:
-        await worker.changed()
+        version = await worker.next_change(-1)
         await client.submit(Script("order-1").create())
-        assert await worker.changed()
-        assert not await worker.changed()
+        version = await worker.next_change(version)
+        assert await is_quiet(worker, version)
+        noticed = asyncio.create_task(worker.next_change(version))
         await client.post("order-1", b"request")
-        assert await worker.changed()
+        assert await noticed != version
+
+
+async def test_several_may_watch_for_changes(shared_place: Place) -> None:
+    async with opened(shared_place) as watching, opened(shared_place) as client:
+        version = await watching.next_change(-1)
+        watchers = [asyncio.create_task(watching.next_change(version)) for _ in range(3)]
+        await client.submit(Script("order-1").create())
+        assert len({await watcher for watcher in watchers}) == 1
 
 
 async def test_the_worker_answers_and_the_client_takes_the_answer(shared_place: Place) -> None:

@@ -34,6 +34,7 @@ log = logging.getLogger("makegood")
 
 TAKE_OVER_SECONDS = 0.25
 POLL_SECONDS = 0.02
+OWN_POLL_SECONDS = 60.0
 CHECK_SECONDS = 0.25
 ANSWER_SECONDS = 3.0
 
@@ -49,6 +50,7 @@ class LocalBackend:
         dice: Callable[[], float],
         *,
         work: bool,
+        waiting_limit: int,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -56,6 +58,7 @@ class LocalBackend:
         self._now = now
         self._dice = dice
         self._work = work
+        self._waiting_limit = waiting_limit
         self._succession: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -138,6 +141,7 @@ class LocalBackend:
     async def ending(self, run_id: str) -> RunState:
         poll_seconds = POLL_SECONDS
         while True:
+            run = None
             if self.worker is not None:
                 self.worker.check()
                 run = self.worker.runs.get(run_id)
@@ -149,8 +153,13 @@ class LocalBackend:
                 raise not_found(run_id)
             if row.ended_at is not None:
                 return folded(await self.entries(run_id))
-            await asyncio.sleep(poll_seconds)
-            poll_seconds = min(poll_seconds * 1.5, 0.5)
+            if self.worker is None:
+                await asyncio.sleep(poll_seconds)
+                poll_seconds = min(poll_seconds * 1.5, 0.5)
+            else:
+                state = await self.worker.ending_within(run_id, OWN_POLL_SECONDS)
+                if state is not None:
+                    return state
 
     async def entries(self, run_id: str) -> Sequence[journal.Entry]:
         row = await self.find(run_id)
@@ -169,22 +178,21 @@ class LocalBackend:
     async def request(self, run_id: str, request: Request) -> None:
         if self.worker is not None:
             self.worker.check()
-            if run_id in self.worker.runs:
-                await self.worker.recovery.request(run_id, request, [])
-                await self.worker.committer.flushed()
-                return
-        await self._post(run_id, request)
+            if run_id not in self.worker.runs and await self.find(run_id) is None:
+                raise not_found(run_id)
+            await self.worker.recovery.request(run_id, request, [])
+            await self.worker.committer.flushed()
+        else:
+            await self._post(run_id, request)
 
     async def _post(self, run_id: str, request: Request) -> None:
-        """Leave the request in the store's inbox; a worker sees to it once it has adopted what there is."""
+        """Leave the request in the store's inbox; the worker over there sees to it."""
         row = await self.find(run_id)
         if row is None:
             raise not_found(run_id)
         if row.ended_at is not None:
             raise NotPossible(f"run {run_id} cannot {request.action}: it has already ended, {row.status}.")
         number = await self.store.post(run_id, msgspec.json.encode(request))
-        if self.worker is not None:
-            self.worker.recovery.look()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 while (answer := await self.store.take_answer(number)) is None:  # noqa: ASYNC110 - another process answers
@@ -200,13 +208,19 @@ class LocalBackend:
     async def waiting_for(self, run_id: str, workflow: str) -> str:
         if self.worker is None:
             return ""
-        return "" if run_id in self.worker.runs else self.worker.recovery.why_not(run_id, workflow)
+        if run_id in self.worker.runs:
+            return ""
+        row = await self.find(run_id)
+        asleep = row is not None and row.wake_at is not None
+        return "" if asleep else self.worker.recovery.why_not(run_id, workflow)
 
     async def _take_over(self) -> bool:
         epoch = await self.store.take_over(f"{socket.gethostname()}:{os.getpid()}")
         if epoch is None:
             return False
-        self.worker = Worker(self.store, epoch, self.registry, self._now, self._dice)
+        self.worker = Worker(
+            self.store, epoch, self.registry, self._now, self._dice, waiting_limit=self._waiting_limit
+        )
         self.worker.start()
         return True
 

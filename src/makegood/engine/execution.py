@@ -144,9 +144,14 @@ class Execution(msgspec.Struct, gc=False, eq=False):
         """An operator had the run tried again after its code was corrected."""
         self._record(acted, at)
 
-    def waits(self, record: StepRecord, at: float) -> bool:
-        """Whether its next attempt is yet to begin; where the clock was set back, nobody can tell, so it does not."""
-        return record.state in (OPEN, UNDOING) and record.retry_at > at >= self.state.clock
+    def waits(self, record: StepRecord, at: float, *, slept: bool = False) -> bool:
+        """Whether its next attempt is yet to begin; where the clock was set back, nobody can tell, so it does not.
+
+        ``slept``: the run was asleep, so nothing has begun.
+        """
+        if record.state not in (OPEN, UNDOING) or not record.retry_at:
+            return False
+        return slept or record.retry_at > at >= self.state.clock
 
     def recover(self, at: float, dice: float) -> None:
         """After a replay: whatever attempt may have been under way when the last owner died is lost, its outcome unknown."""

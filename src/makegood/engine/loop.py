@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from makegood.definition.sleep import LONGEST
 from makegood.engine.journal import TimerCancelled, TimerStarted
 from makegood.engine.main_task import Branch, Future, StepCall
-from makegood.errors import NotDurable
+from makegood.errors import NotDurable, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -144,8 +145,10 @@ class DeterministicLoop(_EventLoop):  # type: ignore[misc] # as just said
         if when <= self.clock:
             return self.call_soon(callback, *args, context=context)
         call = Call(callback, args, context)
-        if not when < math.inf:  # never
+        if when == math.inf:  # never
             return call
+        if not when - self.clock <= LONGEST.total_seconds():
+            raise UsageError(f"a workflow cannot wait for {when - self.clock} seconds: 1000 years at most.")
         self._timer_count += 1
         call.timer, call.when_, call.program = self._timer_count, when, self
         self._timers[call.timer] = call

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,11 +29,10 @@ class MemoryStore:
         self._taken = False
         self._open = False
         self._version = 0
-        self._seen = -1
+        self._watchers: list[asyncio.Future[None]] = []
 
     async def open(self) -> None:
         self._open = True
-        self._seen = -1
 
     async def close(self) -> None:
         self._open = self._taken = False
@@ -78,17 +79,35 @@ class MemoryStore:
         self._journals[key].append(write.entry)
         if write.row_changed:
             row = self._rows[write.id]
-            self._rows[write.id] = msgspec.structs.replace(row, status=write.status, ended_at=write.ended_at)
+            self._rows[write.id] = msgspec.structs.replace(
+                row, status=write.status, ended_at=write.ended_at, wake_at=None
+            )
         self._settle(write.answered)
 
     def _settle(self, answers: Sequence[InboxAnswer]) -> None:
         self._answers.update((answer.number, answer) for answer in answers if answer.number in self._inbox)
 
-    async def adopt(self, epoch: int, workflows: Sequence[str], limit: int) -> list[RunRow]:
+    async def adopt(self, epoch: int, workflows: Sequence[str], limit: int, now: float = 0.0) -> list[RunRow]:
         self._check(epoch)
-        rows = [row for row in await self.unadopted(epoch) if row.workflow in workflows][:limit]
+        awake = [row for row in await self.unadopted(epoch) if row.wake_at is None]
+        due = [row for row in self._rows.values() if row.wake_at is not None and row.wake_at <= now]
+        due.sort(key=lambda row: (row.wake_at, row.key))
+        rows = [row for row in (*awake, *due) if row.workflow in workflows][:limit]
         self._owners.update((row.id, epoch) for row in rows)
+        await self.set_wake(epoch, [(row.key, None) for row in rows])
         return rows
+
+    async def set_wake(self, epoch: int, times: Sequence[tuple[int, float | None]]) -> None:
+        self._check(epoch)
+        rows = list(self._rows.values())
+        for key, wake_at in times:
+            row = rows[key - 1]
+            if row.ended_at is None:
+                self._rows[row.id] = msgspec.structs.replace(row, wake_at=wake_at)
+
+    async def next_wake(self, after: float) -> float:
+        times = [row.wake_at for row in self._rows.values() if row.wake_at is not None]
+        return min((at for at in times if at > after), default=math.inf)
 
     async def unadopted(self, epoch: int) -> list[RunRow]:
         return [row for row in self._rows.values() if row.ended_at is None and self._owners[row.id] != epoch]
@@ -96,7 +115,7 @@ class MemoryStore:
     async def submit(self, write: Write) -> bool:
         if not self._create(write, 0):
             return False
-        self._version += 1
+        self._tell_watchers()
         return True
 
     async def find(self, run_id: str) -> RunRow | None:
@@ -125,7 +144,7 @@ class MemoryStore:
     async def post(self, run_id: str, data: bytes) -> int:
         self._posted += 1
         self._inbox[self._posted] = InboxRequest(self._posted, run_id, data)
-        self._version += 1
+        self._tell_watchers()
         return self._posted
 
     async def inbox(self) -> Sequence[InboxRequest]:
@@ -141,9 +160,19 @@ class MemoryStore:
             return self._answers.pop(number)
         return None
 
-    async def changed(self) -> bool:
-        before, self._seen = self._seen, self._version
-        return before != self._version
+    async def next_change(self, since: int) -> int:
+        while self._version == since:
+            watcher = asyncio.get_running_loop().create_future()
+            self._watchers.append(watcher)
+            await watcher
+        return self._version
+
+    def _tell_watchers(self) -> None:
+        self._version += 1
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            if not watcher.done():
+                watcher.set_result(None)
 
     def _check(self, epoch: int) -> None:
         if not self._open:

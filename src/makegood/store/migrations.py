@@ -41,6 +41,12 @@ SCRIPTS = (
         worker TEXT NOT NULL
     );
     """,
+    """
+    ALTER TABLE runs ADD COLUMN wake_at REAL;
+    DROP INDEX runs_unfinished;
+    CREATE INDEX runs_awake ON runs (owner) WHERE ended_at IS NULL AND wake_at IS NULL;
+    CREATE INDEX runs_asleep ON runs (wake_at) WHERE wake_at IS NOT NULL;
+    """,
 )
 
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class RunRow(msgspec.Struct, frozen=True, gc=False):
-    """A run as listed. Times in seconds since 1970; ``key`` is the store's own number for it."""
+    """A run as listed. Times in seconds since 1970; ``key`` is the store's own number for it.
+
+    ``wake_at``: the run is asleep until then (infinity: until a request wakes it); None: it is awake.
+    """
 
     key: int
     id: str
@@ -24,6 +27,7 @@ class RunRow(msgspec.Struct, frozen=True, gc=False):
     status: str
     started_at: float
     ended_at: float | None
+    wake_at: float | None = None
 
 
 class SealedEntry(msgspec.Struct, frozen=True, gc=False):
@@ -37,7 +41,8 @@ class SealedEntry(msgspec.Struct, frozen=True, gc=False):
 class Write(msgspec.Struct, gc=False):
     """One run's part of a commit: a new entry and, where it changed, its row.
 
-    ``key`` None creates the run; the store sets it. ``answered`` are inbox requests that this entry settles.
+    ``key`` None creates the run; the store sets it. A changed row is awake. ``answered`` are inbox requests that this
+    entry settles.
     """
 
     key: int | None
@@ -96,11 +101,18 @@ class Store(Protocol):
             StoreError: the outcome is unknown; the worker must stop, and recovery will look.
         """
 
-    async def adopt(self, epoch: int, workflows: Sequence[str], limit: int) -> list[RunRow]:
-        """Make up to ``limit`` unfinished runs of these workflows this incarnation's, the oldest first.
+    async def adopt(self, epoch: int, workflows: Sequence[str], limit: int, now: float = 0.0) -> list[RunRow]:
+        """Make up to ``limit`` unfinished runs of these workflows this incarnation's, and awake.
 
-        Only runs that no incarnation owns yet, or an older one.
+        Those that no incarnation owns yet, or an older one, the oldest first; then sleeping ones that are due by
+        ``now``, in the order of their times. A row's ``wake_at`` is what it was: None for a run that was awake.
         """
+
+    async def set_wake(self, epoch: int, times: Sequence[tuple[int, float | None]]) -> None:
+        """Put unfinished runs (by key) to sleep until these times, or (None) wake them."""
+
+    async def next_wake(self, after: float) -> float:
+        """When the next sleeping run is due, later than ``after``; infinity if none is."""
 
     async def unadopted(self, epoch: int) -> list[RunRow]:
         """Unfinished runs that this incarnation does not own: it does not know their workflow."""
@@ -135,5 +147,5 @@ class Store(Protocol):
     async def take_answer(self, number: int) -> InboxAnswer | None:
         """The answer to a request, which it takes away; None while there is none."""
 
-    async def changed(self) -> bool:
-        """Whether another process may have written since the last call. Cheap: it is polled."""
+    async def next_change(self, since: int) -> int:
+        """Return once another process may have written since ``since``, an earlier answer (-1: at once). Cheap."""

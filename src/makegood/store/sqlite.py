@@ -8,7 +8,9 @@ however it dies; the epoch in every commit is the second fence.
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import math
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
@@ -24,6 +26,7 @@ from makegood.store.sqlite_errors import explained
 from makegood.store.sqlite_writer import LOCKED_WAIT_SECONDS, Writer
 
 READ_WAIT_SECONDS = 1.0
+LOOK_SECONDS = 0.05
 CHECKPOINT_PAGES = 4000
 CACHE_KIBIBYTES = 65_536
 
@@ -31,13 +34,19 @@ INSERT_RUN = (
     "INSERT INTO runs (key, id, workflow, status, started_at, ended_at, owner) VALUES (?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (id) DO NOTHING"
 )
-UPDATE_RUN = "UPDATE runs SET status = ?, ended_at = ? WHERE key = ?"
+UPDATE_RUN = "UPDATE runs SET status = ?, ended_at = ?, wake_at = NULL WHERE key = ?"
 INSERT_ENTRY = "INSERT INTO journal (run, number, data, hash) VALUES (?, ?, ?, ?)"
-SELECT_ADOPTABLE = (
-    "SELECT key, id, workflow, status, started_at, ended_at FROM runs WHERE ended_at IS NULL AND owner <> ? "
+SELECT_RUN = "SELECT key, id, workflow, status, started_at, ended_at, wake_at FROM runs"
+SELECT_AWAKE = (
+    "SELECT key, id, workflow, status, started_at, ended_at, wake_at FROM runs "
+    "WHERE ended_at IS NULL AND wake_at IS NULL AND owner <> ? "
     "AND workflow IN (SELECT value FROM json_each(?)) ORDER BY key LIMIT ?"
 )
-SELECT_RUN = "SELECT key, id, workflow, status, started_at, ended_at FROM runs"
+SELECT_DUE = (
+    "SELECT key, id, workflow, status, started_at, ended_at, wake_at FROM runs WHERE wake_at <= ? "
+    "AND workflow IN (SELECT value FROM json_each(?)) ORDER BY wake_at, key LIMIT ?"
+)
+SET_WAKE = "UPDATE runs SET wake_at = ? WHERE key = ? AND ended_at IS NULL"
 
 
 class SqliteStore:
@@ -48,7 +57,6 @@ class SqliteStore:
         self._lock = FileLock(f"{path}-worker")
         self._writer_: Writer | None = None
         self._reader: apsw.Connection | None = None
-        self._data_version = -1
 
     async def open(self) -> None:
         with explained(self.path):
@@ -151,15 +159,26 @@ class SqliteStore:
                 write.key = key
         return [write for write in new if write.key is None]
 
-    async def adopt(self, epoch: int, workflows: Sequence[str], limit: int) -> list[RunRow]:
+    async def adopt(self, epoch: int, workflows: Sequence[str], limit: int, now: float = 0.0) -> list[RunRow]:
+        names = msgspec.json.encode(list(workflows)).decode()
         async with self._writer:
             self._check(epoch)
-            names = msgspec.json.encode(list(workflows)).decode()
-            rows = list(self._writer.connection.execute(SELECT_ADOPTABLE, (epoch, names, limit)))
-            self._writer.connection.executemany(
-                "UPDATE runs SET owner = ? WHERE key = ?", [(epoch, row[0]) for row in rows]
+            connection = self._writer.connection
+            rows = list(connection.execute(SELECT_AWAKE, (epoch, names, limit)))
+            rows += connection.execute(SELECT_DUE, (now, names, limit - len(rows)))
+            connection.executemany(
+                "UPDATE runs SET owner = ?, wake_at = NULL WHERE key = ?", [(epoch, row[0]) for row in rows]
             )
         return [RunRow(*row) for row in rows]
+
+    async def set_wake(self, epoch: int, times: Sequence[tuple[int, float | None]]) -> None:
+        async with self._writer:
+            self._check(epoch)
+            self._writer.connection.executemany(SET_WAKE, [(wake_at, key) for key, wake_at in times])
+
+    async def next_wake(self, after: float) -> float:
+        rows = self._read("SELECT min(wake_at) FROM runs WHERE wake_at > ?", (after,))
+        return math.inf if rows[0][0] is None else float(rows[0][0])
 
     async def unadopted(self, epoch: int) -> list[RunRow]:
         rows = self._read(f"{SELECT_RUN} WHERE ended_at IS NULL AND owner <> ? ORDER BY key", (epoch,))
@@ -217,10 +236,10 @@ class SqliteStore:
             self._writer.connection.execute("DELETE FROM inbox WHERE number = ?", (number,))
         return InboxAnswer(*rows[0])
 
-    async def changed(self) -> bool:
-        version = await self._writer.data_version()
-        before, self._data_version = self._data_version, version
-        return version != before
+    async def next_change(self, since: int) -> int:
+        while (version := await self._writer.data_version()) == since:  # noqa: ASYNC110 - another process announces nothing
+            await asyncio.sleep(LOOK_SECONDS)
+        return version
 
     # ---- inside ----------------------------------------------------------------------------------------
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from makegood.worker.worker import Worker
 
 
-def resume(worker: Worker, run: LiveRun, at: float) -> None:
+def resume(worker: Worker, run: LiveRun, at: float, *, slept: bool) -> None:
     """Take up what a recovered run was waiting for; what its new entry asks for follows with that entry's commit."""
     for record in run.state.steps.values():
         if record.state is PROBING:
             submit(worker, run, record, "probe")
-        elif run.execution.waits(record, at) and not (record.cancelled and record.state is OPEN):
+        elif run.execution.waits(record, at, slept=slept) and not (record.cancelled and record.state is OPEN):
             _wait_for_attempt(worker, run, record)
     fresh = run.execution.fresh_timers()
     for timer, due in run.state.timers.items():

@@ -34,6 +34,8 @@ class LiveRun(msgspec.Struct, gc=False, eq=False):
     hash: bytes = FIRST_HASH
     entry: Entry = NOTHING  # the one being committed
     queued: bool = False  # in the committer's queue
+    committing: bool = False  # an entry is on its way to the store
+    asleep: bool = False  # its row says so, until the next commit
     last_status: str = ""
     answers: list[InboxAnswer] = []
     jobs: dict[int, Job] = {}
@@ -50,16 +52,22 @@ class LiveRun(msgspec.Struct, gc=False, eq=False):
     def state(self) -> RunState:
         return self.execution.state
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing is under way: it waits for a time or a request."""
+        return not (self.jobs or self.queued or self.committing or self.starters or self.execution.events)
+
     def seal(self, epoch: int) -> Write:
         """Everything recorded so far as the next entry, ready to be committed."""
-        self.queued = False
+        self.queued, self.committing = False, True
         state = self.execution.state
         self.entry = self.execution.seal(epoch)
         self.entry_number += 1
         sealed = seal(self.entry, self.entry_number, self.hash)
         self.hash = sealed.hash
         status = state.status
-        changed = status is not self.last_status
+        changed = status is not self.last_status or self.asleep
+        self.asleep = False
         self.last_status = status
         answers: Sequence[InboxAnswer] = ()
         if self.answers:

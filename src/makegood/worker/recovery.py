@@ -6,8 +6,8 @@ Also where other processes' wishes arrive: new runs and operators' requests, fou
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,6 +30,7 @@ from makegood.store.protocol import InboxAnswer, InboxRequest, Write
 from makegood.worker.dispatch import resume
 from makegood.worker.live import LiveRun
 from makegood.worker.termination import terminate
+from makegood.worker.timers import Alarm
 
 if TYPE_CHECKING:
     from makegood.store.protocol import RunRow, SealedEntry
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("makegood")
 
-LOOK_SECONDS = 0.05
+REFUSED_WAIT_SECONDS = 0.05
 ADOPT_AT_ONCE = 200
 
 _request_decoder = msgspec.json.Decoder(Request)
@@ -50,6 +51,8 @@ class Recovery:
         self._worker = worker
         self._wanted = asyncio.Event()
         self._granted: set[int] = set()  # requests whose answer may still be on its way into the store
+        self._loading: dict[str, asyncio.Future[None]] = {}
+        self._alarm: Alarm | None = None  # for the next sleeping run that is due
         self.unfit: dict[str, str] = {}
         """Runs that this worker owns and cannot drive, and why."""
 
@@ -57,17 +60,31 @@ class Recovery:
         """Look for runs at once: a workflow was added."""
         self._wanted.set()
 
+    def wake_by(self, due: float) -> None:
+        """Look again when the clock has reached ``due``, if not before."""
+        if math.isinf(due) or (self._alarm is not None and self._alarm.due <= due):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = Alarm(self._worker.loop, self._worker.now, due, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._wanted.set()
+
     async def serve(self) -> None:
         """Adopt and answer until cancelled."""
-        look = True
         while True:
-            if look:
-                self._wanted.clear()
-                await self._look()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._wanted.wait()
-            look = await self._worker.store.changed() or self._wanted.is_set()
+            await self._wanted.wait()
+            self._wanted.clear()
+            await self._look()
+
+    async def listen(self) -> None:
+        """Have a look whenever another process may have written, until cancelled."""
+        version = -1
+        while True:
+            version = await self._worker.store.next_change(version)
+            self._wanted.set()
 
     async def _look(self) -> None:
         try:
@@ -76,7 +93,7 @@ class Recovery:
             await self._answer_inbox()
         except (StoreFull, StoreLocked) as refused:
             log.error("%s", refused)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(REFUSED_WAIT_SECONDS)
             self._wanted.set()
 
     def set_aside(self, run: LiveRun, error: BaseException) -> None:
@@ -90,15 +107,34 @@ class Recovery:
     async def _adopt(self) -> None:
         worker = self._worker
         while True:
-            rows = await worker.store.adopt(worker.epoch, worker.registry.names, ADOPT_AT_ONCE)
+            now = worker.now()
+            async with worker.eviction.under_way:
+                rows = await worker.store.adopt(worker.epoch, worker.registry.names, ADOPT_AT_ONCE, now)
             for row in rows:
-                if row.id not in worker.runs:
-                    await self.take_in(row)
+                await self.load(row, woken=True)
             if len(rows) < ADOPT_AT_ONCE:
-                return
+                break
             await asyncio.sleep(0)
+        self.wake_by(await worker.store.next_wake(now))
 
-    async def take_in(self, row: RunRow, retried: journal.OperatorActed | None = None) -> None:
+    async def load(self, row: RunRow, *, woken: bool = False) -> LiveRun | None:
+        """The run in memory, taken in if need be; None if it cannot go on. ``woken``: its row was asleep, and is not now."""
+        while row.id in self._loading:
+            await asyncio.shield(self._loading[row.id])
+        run = self._worker.runs.get(row.id)
+        if run is None:
+            self._loading[row.id] = done = self._worker.loop.create_future()
+            try:
+                await self.take_in(row, woken=woken)
+            finally:
+                del self._loading[row.id]
+                done.set_result(None)
+            run = self._worker.runs.get(row.id)
+        return run
+
+    async def take_in(
+        self, row: RunRow, retried: journal.OperatorActed | None = None, *, woken: bool = False
+    ) -> None:
         """Replay a run and go on with it; park it if the code does not fit. ``retried``: an operator asked for another try.
 
         Raises:
@@ -117,7 +153,14 @@ class Recovery:
         run = self._revive(row, sealed[-1].number, sealed[-1].hash)
         try:
             if self._relived(run, entries, retried):
-                self._go_on(run)
+                slept = row.wake_at is not None
+                run.asleep = slept and not woken
+                if run.asleep and (run.state.in_flight or run.state.rolling_back):
+                    await worker.store.set_wake(
+                        worker.epoch, [(row.key, None)]
+                    )  # before an attempt may begin
+                    run.asleep = False
+                self._go_on(run, slept=slept)
         except Exception as error:
             worker.drop(run, error)
             await self._unfit(row, entries, sealed[-1], error)
@@ -144,13 +187,16 @@ class Recovery:
         run.key, run.entry_number, run.hash, run.last_status = row.key, number, previous_hash, row.status
         return run
 
-    def _go_on(self, run: LiveRun) -> None:
+    def _go_on(self, run: LiveRun, *, slept: bool) -> None:
         worker = self._worker
         self.unfit.pop(run.id, None)
         at = worker.now()
-        worker.runs[run.id] = run
-        resume(worker, run, at)
-        worker.tell(run, lambda _: run.execution.recover(at, worker.dice()))
+        worker.take_up(run)
+        resume(worker, run, at, slept=slept)
+        if slept:
+            worker.eviction.waits(run)
+        else:
+            worker.tell(run, lambda _: run.execution.recover(at, worker.dice()))
 
     async def _unfit(
         self, row: RunRow, entries: list[journal.Entry], last: SealedEntry, error: Exception
@@ -203,25 +249,31 @@ class Recovery:
         """
         worker = self._worker
         run = worker.runs.get(run_id)
-        if run is not None:
-            worker.request(run, request, answers)
-            return bool(run.execution.events)
-        row = await worker.store.find(run_id)
-        if row is None:
-            raise NotPossible(f"there is no run {run_id} in this store.")
-        if row.ended_at is not None:
-            raise NotPossible(f"run {run_id} cannot {request.action}: it has already ended, {row.status}.")
+        if run is None:
+            async with worker.eviction.under_way:
+                row = await worker.store.find(run_id)
+            if row is None:
+                raise NotPossible(f"there is no run {run_id} in this store.")
+            if row.ended_at is not None:
+                raise NotPossible(f"run {run_id} cannot {request.action}: it has already ended, {row.status}.")
+            if row.workflow in worker.registry.names and run_id not in self.unfit:
+                run = await self.load(row)
+            if run is None:
+                return await self._request_unfit(row, request, answers)
+        worker.request(run, request, answers)
+        return bool(run.execution.events)
+
+    async def _request_unfit(self, row: RunRow, request: Request, answers: list[InboxAnswer]) -> bool:
+        """The same for a run that cannot be driven: its code is not here, or does not fit."""
         if request.action == "terminate":
-            await terminate(worker, row, request, answers)
-            self.unfit.pop(run_id, None)
+            await terminate(self._worker, row, request, answers)
+            self.unfit.pop(row.id, None)
             return True
-        if request.action != "retry":
+        if request.action != "retry" or row.workflow not in self._worker.registry.names:
             raise NotPossible(
-                f"run {run_id} cannot {request.action}: {self.why_not(run_id, row.workflow)} "
+                f"run {row.id} cannot {request.action}: {self.why_not(row.id, row.workflow)} "
                 "What is possible in every state: terminate."
             )
-        if row.workflow not in worker.registry.names:
-            raise NotPossible(f"run {run_id} cannot retry: {self.why_not(run_id, row.workflow)}")
         await self.take_in(row, journal.OperatorActed("resume", request.by, request.why))
         return False
 

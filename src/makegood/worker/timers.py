@@ -14,7 +14,7 @@ LONGEST_NAP_SECONDS = 60.0
 class Alarm:
     """Calls back once, when ``now()`` has reached ``due`` (both seconds since 1970), unless cancelled."""
 
-    __slots__ = ("_callback", "_due", "_handle", "_loop", "_now")
+    __slots__ = ("_callback", "_handle", "_loop", "_now", "due")
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class Alarm:
     ) -> None:
         self._loop = loop
         self._now = now
-        self._due = due
+        self.due = due
         self._callback = callback
         self._arm()
 
@@ -33,11 +33,11 @@ class Alarm:
         self._handle.cancel()
 
     def _arm(self) -> None:
-        delay = self._due - self._now()
+        delay = self.due - self._now()
         self._handle = self._loop.call_later(min(max(delay, 0.0), LONGEST_NAP_SECONDS), self._look)
 
     def _look(self) -> None:
-        if self._now() < self._due:
+        if self._now() < self.due:
             self._arm()
         else:
             self._callback()

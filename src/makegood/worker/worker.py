@@ -19,6 +19,7 @@ from makegood.errors import MakegoodError, PayloadError, StoreError
 from makegood.failure import Failure
 from makegood.worker.committer import Committer
 from makegood.worker.dispatch import HANDLERS
+from makegood.worker.eviction import Eviction
 from makegood.worker.executor import Executor, Job, failure_of
 from makegood.worker.live import NOTHING, LiveRun
 from makegood.worker.recovery import Recovery
@@ -53,6 +54,8 @@ class Worker:
         registry: Registry,
         now: Callable[[], float],
         dice: Callable[[], float],
+        *,
+        waiting_limit: int,
     ) -> None:
         self.store = store
         self.epoch = epoch
@@ -66,6 +69,9 @@ class Worker:
         self.executor = Executor(self._returned, self._raised)
         self.committer = Committer(store, epoch, self._durable, self._rejected)
         self.recovery = Recovery(self)
+        self.eviction = Eviction(self, waiting_limit)
+        self.awaited: dict[str, list[asyncio.Future[RunState | None]]] = {}
+        """Who waits for the end of runs that are not in memory."""
         self.error: BaseException | None = None
         self._serving: list[asyncio.Task[None]] = []
 
@@ -74,6 +80,8 @@ class Worker:
         self._serving = [
             self.loop.create_task(self._guard(self.committer.serve), name="makegood-committer"),
             self.loop.create_task(self._guard(self.recovery.serve), name="makegood-recovery"),
+            self.loop.create_task(self._guard(self.recovery.listen), name="makegood-listener"),
+            self.loop.create_task(self._guard(self.eviction.serve), name="makegood-eviction"),
         ]
 
     async def stop(self, grace_seconds: float) -> None:
@@ -89,6 +97,7 @@ class Worker:
             self.drop(
                 run, StoreError("the engine was closed; the run goes on when its store is opened again.")
             )
+        self._disappoint(StoreError("the engine was closed; the run goes on when its store is opened again."))
 
     # ---- runs ----------------------------------------------------------------------------------------------------
 
@@ -153,6 +162,13 @@ class Worker:
                 future.set_exception(error)
                 future.exception()  # whoever waits gets it; nobody has to
 
+    def let_sleep(self, run: LiveRun) -> None:
+        """Forget a run that waits; whoever awaits its end goes on waiting."""
+        del self.runs[run.id]
+        if run.waiters:
+            self.awaited.setdefault(run.id, []).extend(run.waiters)
+        self._let_go(run)
+
     def started(self, run: LiveRun) -> asyncio.Future[bool]:
         """Resolves once the run is durable: True; or False if its id was taken."""
         starter: asyncio.Future[bool] = self.loop.create_future()
@@ -170,6 +186,7 @@ class Worker:
         """No alarm rings any more, attempts under way are stopped, and what they still report is not heard."""
         for alarm in (*run.timers.values(), *run.waits.values()):
             alarm.cancel()
+        self.eviction.forget(run)
         run.timers.clear()
         run.waits.clear()
         for job in run.jobs.values():
@@ -182,10 +199,41 @@ class Worker:
         run.waiters.append(waiter)
         return waiter
 
+    async def ending_within(self, run_id: str, seconds: float) -> RunState | None:
+        """The final state of a run that may not be in memory, should it end here and in time."""
+        run = self.runs.get(run_id)
+        if run is not None:
+            return await self.ending_of(run)
+        waiter: asyncio.Future[RunState | None] = self.loop.create_future()
+        self.awaited.setdefault(run_id, []).append(waiter)
+        try:
+            await asyncio.wait([waiter], timeout=seconds)
+            return waiter.result() if waiter.done() else None
+        finally:
+            waiters = self.awaited.get(run_id, [])
+            if waiter in waiters:
+                waiters.remove(waiter)
+                if not waiters:
+                    del self.awaited[run_id]
+            waiter.cancel()
+
+    def take_up(self, run: LiveRun) -> None:
+        """Own a run that was loaded."""
+        self.runs[run.id] = run
+        run.waiters.extend(self.awaited.pop(run.id, ()))
+
+    def _disappoint(self, error: BaseException) -> None:
+        for waiter in [waiter for waiters in self.awaited.values() for waiter in waiters]:
+            if not waiter.done():
+                waiter.set_exception(error)
+                waiter.exception()  # whoever waits gets it; nobody has to
+        self.awaited.clear()
+
     # ---- what the committer reports ------------------------------------------------------------------------------
 
     def _durable(self, run: LiveRun) -> None:
         """Carry out what the entry just committed asks for."""
+        run.committing = False
         if run.starters is not None:
             self.starting.pop(run.id, None)
             self.runs[run.id] = run
@@ -195,6 +243,8 @@ class Worker:
                 handler = HANDLERS.get(type(event))
                 if handler is not None:
                     handler(self, run, event)
+            if not run.jobs and run.state.status_ is None:
+                self.eviction.waits(run)
         except Exception as error:
             log.exception("run %s: the engine failed; the run is set aside.", run.id)
             self.recovery.set_aside(run, error)
@@ -224,6 +274,7 @@ class Worker:
                     task.cancel()
             for run in (*self.runs.values(), *self.starting.values()):
                 self.drop(run, error)
+            self._disappoint(error)
             await self.executor.drain(0)
 
     # ---- what the executor reports -------------------------------------------------------------------------------
