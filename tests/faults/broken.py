@@ -122,8 +122,8 @@ def completes_a_cancelled_run(patch: Any) -> None:
 def runs_a_recorded_step_again(patch: Any) -> None:
     original = recovery.resume
 
-    def resume(owner: Any, alive: Any, at: float) -> None:
-        original(owner, alive, at)
+    def resume(owner: Any, alive: Any, at: float, *, slept: bool) -> None:
+        original(owner, alive, at, slept=slept)
         for record in alive.state.steps.values():
             if record.state is run.DONE:
                 dispatch.submit(owner, alive, record, "do")

@@ -15,9 +15,9 @@ from typing import Any
 from unittest import mock
 
 import makegood as mg
+from makegood.store import sqlite
 from makegood.store.memory import MemoryStore
 from makegood.testing import VirtualTimeLoop
-from makegood.worker import recovery
 from tests.faults.evidence import Committed, Dumped, Evidence
 from tests.faults.participants import Script
 from tests.faults.sagas import Saga
@@ -59,6 +59,7 @@ class Case:
     commit_seconds: float = 0.0
     run_ids: tuple[str, ...] = (RUN_ID,)
     dice: int = 0
+    waiting_limit: int = 1_000  # runs that only wait and stay in memory
     steps_back_seconds: float = 0.0  # how far the wall clock is set back at each restart
 
     def __str__(self) -> str:
@@ -162,6 +163,9 @@ class WatchedStore:
     async def adopt(self, *args: Any) -> Any:
         return await self._write(self.inner.adopt, *args)
 
+    async def set_wake(self, *args: Any) -> Any:
+        return await self._write(self.inner.set_wake, *args)
+
     async def commit(self, epoch: int, writes: Sequence[Any]) -> Any:
         return await self._write(self.inner.commit, epoch, writes)
 
@@ -211,7 +215,7 @@ def run(saga: Saga, case: Case, store: Callable[[], Any] | None = None) -> Outco
     memory = MemoryStore()
     world = World(saga, case, store or (lambda: memory))
     elapsed = 0.0
-    with mock.patch.object(recovery, "LOOK_SECONDS", QUIET_LOOK_SECONDS):
+    with mock.patch.object(sqlite, "LOOK_SECONDS", QUIET_LOOK_SECONDS):
         for number in range(1, PROCESS_LIMIT + 1):
             back = case.steps_back_seconds * (number - 1)
             loop = VirtualTimeLoop(begin=BEGIN_SECONDS + elapsed - back)
@@ -249,6 +253,7 @@ async def _until_its_end(world: World, number: int, loop: VirtualTimeLoop) -> bo
         [world.saga.workflow],
         grace_seconds=GRACE_SECONDS,
         now=loop.now,
+        waiting_limit=world.case.waiting_limit,
         dice=random.Random(world.case.dice).random,
     )
     engine._store = WatchedStore(inner, world, life)
@@ -347,6 +352,8 @@ async def _wait_for_end(life: Life, handle: mg.RunHandle[Any]) -> None:
         result = await handle.result()
     except mg.RunError as error:
         life.say(handle.id, "ended", type(error).__name__)
+    except (mg.JournalCorrupt, mg.DeterminismError):
+        await asyncio.sleep(PATIENCE_SECONDS)  # it was set aside, and has not ended
     else:
         life.say(handle.id, "ended", ("RunCompleted", result))
 

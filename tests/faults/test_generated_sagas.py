@@ -44,6 +44,7 @@ def draw_case(dice, saga):
         commit_seconds=dice.choice((0, 0, 0.002, 0.5)),
         operator=dice.choice(("", "retry", "skip", "resolve")),
         dice=dice.randint(0, 1_000),
+        waiting_limit=dice.choice((0, 1_000)),
     )
 
 
