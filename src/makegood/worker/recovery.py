@@ -255,8 +255,11 @@ class Recovery:
             if row is None:
                 raise NotPossible(f"there is no run {run_id} in this store.")
             if row.ended_at is not None:
-                raise NotPossible(f"run {run_id} cannot {request.action}: it has already ended, {row.status}.")
-            if row.workflow in worker.registry.names and run_id not in self.unfit:
+                raise NotPossible(
+                    f"run {run_id} cannot {request.action}: it has already ended, {row.status}."
+                )
+            known = row.workflow in worker.registry.names and run_id not in self.unfit
+            if known and request.action != "terminate":
                 run = await self.load(row)
             if run is None:
                 return await self._request_unfit(row, request, answers)
