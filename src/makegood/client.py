@@ -36,9 +36,11 @@ from makegood.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import datetime
     from types import ModuleType, TracebackType
 
     from makegood.backend.protocol import Backend
+    from makegood.backend.schedules import ScheduleSummary
     from makegood.description import HistoryItem
     from makegood.engine.run import RunState
     from makegood.store.protocol import Store
@@ -178,6 +180,56 @@ class Engine:
             return RunHandle(run_id, self, None)
         return RunHandle(run_id, self, workflow)
 
+    async def schedules(self) -> list[ScheduleSummary]:
+        """The schedules of this store, by name: also those whose workflow is no longer in the code."""
+        return await self.backend.schedules.summaries()
+
+    async def pause_schedule(self, name: str, why: str = "", *, by: str | None = None) -> None:
+        """Have a schedule start nothing until it is resumed. ``name``: its workflow's.
+
+        Raises:
+            ScheduleNotFound: there is none of that name.
+            NotPossible: it is paused already.
+        """
+        await self.backend.schedules.pause(name, operator(by), why)
+
+    async def resume_schedule(self, name: str, why: str = "", *, by: str | None = None) -> None:
+        """Have a paused schedule go on; ticks missed meanwhile start, if they are within its catch-up window.
+
+        Raises:
+            ScheduleNotFound: there is none of that name.
+            NotPossible: it is not paused.
+        """
+        await self.backend.schedules.resume(name, operator(by), why)
+
+    async def backfill(
+        self,
+        name: str,
+        since: datetime,
+        until: datetime | None = None,
+        why: str = "",
+        *,
+        by: str | None = None,
+    ) -> list[str]:
+        """Run a schedule's ticks of the past that have no run: one after the other, the oldest first.
+
+        What is due in the meantime goes first. With ``overlap="allow"`` they run at once.
+
+        Args:
+            name: the schedule's workflow.
+            since, until: the first and the last moment; without a time zone, a time on the schedule's clock.
+                ``until`` is now by default.
+            why, by: for the record.
+
+        Returns:
+            The ids of the runs that start.
+
+        Raises:
+            ScheduleNotFound: there is none of that name.
+            UsageError: the span is not in the past, or holds over 1,000 ticks.
+        """
+        return await self.backend.schedules.backfill(name, since, until, operator(by), why)
+
     async def list(
         self,
         *,
@@ -288,7 +340,7 @@ class RunHandle(Generic[R]):
         result: msgspec.Raw = NULL,
         compensate: bool = False,
     ) -> None:
-        request = Request(action, by if by is not None else operator_name(), why, step, result, compensate)
+        request = Request(action, operator(by), why, step, result, compensate)
         await self._engine.backend.request(self.id, request)
 
     def __repr__(self) -> str:
@@ -335,8 +387,10 @@ def result_of(state: RunState, workflow: Workflow[..., Any] | None) -> Any:
     )
 
 
-def operator_name() -> str:
-    """Who acts, where nobody is named: the user of this process."""
+def operator(named: str | None) -> str:
+    """Who acts: where nobody is named, the user of this process."""
+    if named is not None:
+        return named
     try:
         return getpass.getuser()
     except (OSError, KeyError):

@@ -9,6 +9,7 @@ MakegoodError
 │   ├── PayloadError          a value does not survive the way through JSON, or is too large
 │   ├── RunConflict           the id is taken by a run of another workflow or input
 │   ├── RunNotFound           no run has this id
+│   ├── ScheduleNotFound      no schedule has this name
 │   ├── UnknownWorkflow       this engine was not given the workflow
 │   └── NotPossible           the action does not fit the state of the run
 ├── StepFailed                inside a workflow: a step gave up
@@ -63,6 +64,10 @@ class RunConflict(UsageError):
 
 class RunNotFound(UsageError):
     """No run has this id."""
+
+
+class ScheduleNotFound(UsageError):
+    """No schedule has this name."""
 
 
 class UnknownWorkflow(UsageError):

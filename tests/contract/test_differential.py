@@ -10,7 +10,7 @@ import pytest
 
 from makegood.errors import StoreError
 from makegood.store.memory import MemoryStore
-from makegood.store.protocol import InboxAnswer, Store, Write
+from makegood.store.protocol import InboxAnswer, ScheduleRow, Store, Write
 from tests.contract.places import PLACES, Place
 from tests.contract.scripts import Script
 
@@ -46,6 +46,8 @@ class Player:
             self._answer,
             self._take_answer,
             self._list,
+            self._advance_schedule,
+            self._change_schedule,
         ]
         for _ in range(OPERATIONS):
             operation = self._random.choice(operations)
@@ -129,6 +131,21 @@ class Player:
     async def _take_answer(self) -> Any:
         return await self._store.take_answer(self._random.choice([*self._numbers, 999]))
 
+    def _schedule(self) -> ScheduleRow:
+        return ScheduleRow(
+            self._random.choice(WORKFLOWS), self._random.randrange(4), self._random.randbytes(3)
+        )
+
+    async def _change_schedule(self) -> bool:
+        return await self._store.change_schedule(self._schedule())
+
+    async def _advance_schedule(self) -> Any:
+        scripts = [Script(run_id, self._random.choice(WORKFLOWS)) for run_id in self._random.sample(IDS, 2)]
+        starts = [script.create(b"tick") for script in scripts]
+        written = await self._store.advance_schedule(self._epoch(), self._schedule(), starts)
+        self._scripts.update((script.id, script) for script in scripts if script.key is not None)
+        return written, [write.key is None for write in starts]
+
     async def _list(self) -> Any:
         status = self._random.choice([None, "RUNNING", "COMPLETED"])
         rows = await self._store.list(
@@ -149,6 +166,7 @@ class Player:
             [(request.run_id, request.data) for request in await self._store.inbox()],
             [row.id for row in await self._store.unadopted(self._epochs[-1])],
             await self._store.owner(),
+            list(await self._store.schedules()),
         )
 
 

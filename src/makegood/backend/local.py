@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from makegood.backend.schedules import Schedules
 from makegood.engine import journal
 from makegood.engine.folds import folded
 from makegood.errors import NotPossible, NoWorker, RunConflict, RunNotFound, StoreFull, StoreLocked
-from makegood.store.codec import FIRST_HASH, seal, unseal
-from makegood.store.protocol import Write
+from makegood.store.codec import submission, unseal
 from makegood.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class LocalBackend:
         self._work = work
         self._waiting_limit = waiting_limit
         self._succession: asyncio.Task[None] | None = None
+        self.schedules = Schedules(store, now, lambda: None if self.worker is None else self.worker.scheduler)
 
     async def open(self) -> None:
         await self.store.open()
@@ -133,10 +134,7 @@ class LocalBackend:
             )
 
     async def _submit(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> bool:
-        at = self._now()
-        entry = journal.Entry(at, 0, [journal.RunStarted(run_id, workflow.name, arguments)])
-        sealed = seal(entry, 1, FIRST_HASH)
-        return await self.store.submit(Write(None, run_id, workflow.name, "RUNNING", at, None, True, sealed))
+        return await self.store.submit(submission(workflow.name, run_id, arguments, self._now()))
 
     async def ending(self, run_id: str) -> RunState:
         poll_seconds = POLL_SECONDS

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     import msgspec
 
+    from makegood.backend.schedules import Schedules
     from makegood.definition.registry import Registry
     from makegood.definition.workflow import Workflow
     from makegood.engine.journal import Entry
@@ -21,6 +22,9 @@ class Backend(Protocol):
     """Starts runs and answers for them."""
 
     registry: Registry
+
+    @property
+    def schedules(self) -> Schedules: ...
 
     async def open(self) -> None: ...
 

@@ -62,3 +62,8 @@ class Registry:
     @property
     def names(self) -> list[str]:
         return list(self._workflows)
+
+    @property
+    def scheduled(self) -> list[Workflow[..., Any]]:
+        """The workflows that start by themselves."""
+        return [workflow for workflow in self._workflows.values() if workflow.schedule is not None]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -130,7 +130,23 @@ class Schedule:
 
     def tick_id(self, workflow: str, tick: float) -> str:
         """The id of this tick's run, the same on every worker: ``nightly@2026-11-23T02:00:00+01:00``."""
-        return f"{workflow}@{datetime.fromtimestamp(tick, self._zone).isoformat()}"
+        return f"{workflow}@{self.local(tick).isoformat()}"
+
+    def local(self, at: float) -> datetime:
+        """This moment on the schedule's clock, with the clock's offset from UTC."""
+        local = datetime.fromtimestamp(at, self._zone)
+        # Not with the zone itself: in a repeated hour, such a datetime equals none that comes back from JSON (PEP 495).
+        return datetime.fromtimestamp(at, timezone(local.utcoffset() or timedelta(0)))
+
+    def moment(self, when: datetime) -> float:
+        """Seconds since 1970, UTC. A datetime without a time zone is a time on the schedule's clock.
+
+        Raises:
+            UsageError: it is no datetime.
+        """
+        if not isinstance(when, datetime):
+            raise UsageError(f"{when!r} is no moment: give a datetime.")
+        return (when if when.tzinfo is not None else when.replace(tzinfo=self._zone)).timestamp()
 
     def plan(
         self,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from makegood.definition.retry import Retry, seconds
 from makegood.errors import DefinitionError
@@ -72,3 +74,27 @@ def timeout_seconds(timeout: float | timedelta | None) -> float | None:
     if value == 0:
         raise DefinitionError("timeout=0 leaves no time at all: give seconds above 0, or None for no limit.")
     return value
+
+
+def checked_tick_parameter(function: Callable[..., Any], name: str) -> inspect.Parameter | None:
+    """The parameter of a scheduled workflow that gets the tick: the one that it requires, if any."""
+    required = [one for one in inspect.signature(function).parameters.values() if one.default is one.empty]
+    if not required:
+        return None
+    if len(required) > 1 or _annotation(function, required[0], name) is not datetime:
+        raise DefinitionError(
+            f"workflow {name} has a schedule, which can give it nothing but the tick: it may require one parameter, "
+            f"annotated with datetime, or none. It requires {', '.join(map(str, required))}: give them defaults."
+        )
+    return required[0]
+
+
+def _annotation(function: Callable[..., Any], parameter: inspect.Parameter, name: str) -> Any:
+    lone = SimpleNamespace(__annotations__={"tick": parameter.annotation})
+    try:
+        return get_type_hints(lone, getattr(function, "__globals__", {}))["tick"]
+    except Exception as error:
+        raise DefinitionError(
+            f"workflow {name} has a schedule, and the annotation of {parameter} cannot be resolved: {error}. "
+            "Import datetime at module level, at run time, not only under TYPE_CHECKING."
+        ) from error

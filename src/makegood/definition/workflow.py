@@ -5,12 +5,18 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
+from makegood.definition.schedule import checked_schedule
 from makegood.definition.signature import Signature
-from makegood.definition.validation import checked_function, checked_name
+from makegood.definition.validation import checked_function, checked_name, checked_tick_parameter
 from makegood.errors import DefinitionError, OutsideWorkflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from datetime import datetime
+
+    import msgspec
+
+    from makegood.definition.schedule import Schedule
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,17 +25,32 @@ R = TypeVar("R")
 class Workflow(Generic[P, R]):
     """A declared workflow: give it to ``engine.start``. ``function`` is the undecorated coroutine function."""
 
-    def __init__(self, function: Callable[P, Coroutine[Any, Any, R]], name: str) -> None:
+    def __init__(
+        self,
+        function: Callable[P, Coroutine[Any, Any, R]],
+        name: str,
+        schedule: Schedule | None = None,
+    ) -> None:
         checked_name(name)
         if not inspect.iscoroutinefunction(function):
             raise DefinitionError(f"workflow {name} must be declared with `async def`.")
         self.function = function
         self.name = name
         self.signature = Signature(function, "workflow")
+        self.schedule = schedule
+        self._tick = checked_tick_parameter(function, name) if schedule is not None else None
         self.__name__ = name
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
         self.__wrapped__ = function
+
+    def arguments_at(self, tick: datetime) -> msgspec.Raw:
+        """The arguments of the run that a schedule starts for this tick."""
+        if self._tick is None:
+            return self.signature.encode_arguments((), {})
+        if self._tick.kind is self._tick.KEYWORD_ONLY:
+            return self.signature.encode_arguments((), {self._tick.name: tick})
+        return self.signature.encode_arguments((tick,), {})
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         raise OutsideWorkflow(
@@ -45,17 +66,22 @@ class Workflow(Generic[P, R]):
 def workflow(function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
 @overload
 def workflow(
-    *, name: str | None = ...
+    *, name: str | None = ..., schedule: str | Schedule | None = ...
 ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Workflow[P, R]]: ...
-def workflow(function: Any = None, /, *, name: str | None = None) -> Any:
+def workflow(
+    function: Any = None, /, *, name: str | None = None, schedule: str | Schedule | None = None
+) -> Any:
     """Declare a workflow: steps in an ``async def`` that survives crashes and is undone when it fails.
 
     Args:
         name: its name in the journal; the function's own by default. Renaming it strands running runs.
+        schedule: when it starts by itself: a cron expression (in UTC), or an ``mg.Schedule``. It may then require no
+            parameter but one ``datetime``, which gets the tick.
     """
+    when = checked_schedule(schedule)
 
     def declare(declared: Callable[P, Coroutine[Any, Any, R]]) -> Workflow[P, R]:
         checked_function(declared, "workflow")
-        return Workflow(declared, declared.__name__ if name is None else name)
+        return Workflow(declared, declared.__name__ if name is None else name, when)
 
     return declare if function is None else declare(function)

@@ -1,4 +1,4 @@
-"""Journal entries as bytes, chained by hashes: what is stored, and how an alteration is found."""
+"""What is stored, as bytes: journal entries, chained by hashes so that an alteration is found; schedules' states."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from makegood.engine.journal import Entry, RunStarted
-from makegood.errors import JournalCorrupt
-from makegood.store.protocol import SealedEntry
+from makegood.engine.schedule_state import ScheduleState
+from makegood.errors import JournalCorrupt, StoreError
+from makegood.store.protocol import ScheduleRow, SealedEntry, Write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Entry)
+_schedule_decoder = msgspec.json.Decoder(ScheduleState)
 
 FIRST_HASH = b""
 HASH_BYTES = 32
@@ -31,6 +33,12 @@ def seal(entry: Entry, number: int, previous_hash: bytes) -> SealedEntry:
 def chained(previous_hash: bytes, data: bytes) -> bytes:
     """The hash of an entry: BLAKE2b (RFC 7693) over the previous entry's hash and this one's bytes."""
     return blake2b(previous_hash + data, digest_size=HASH_BYTES).digest()
+
+
+def submission(workflow: str, run_id: str, arguments: msgspec.Raw, at: float) -> Write:
+    """What creates a run that a worker is to adopt."""
+    entry = Entry(at, 0, [RunStarted(run_id, workflow, arguments)])
+    return Write(None, run_id, workflow, "RUNNING", at, None, True, seal(entry, 1, FIRST_HASH))
 
 
 def unseal(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:
@@ -85,3 +93,23 @@ def _check_beginning(run_id: str, entries: list[Entry]) -> None:
         raise JournalCorrupt(
             f"journal of run {run_id}: these are not its entries; they begin with {first!r:.200}."
         )
+
+
+def schedule_row(workflow: str, before: ScheduleRow | None, state: ScheduleState) -> ScheduleRow:
+    """The row that follows the one that was read, if there was one."""
+    return ScheduleRow(workflow, 0 if before is None else before.revision, _encoder.encode(state))
+
+
+def schedule_state(row: ScheduleRow) -> ScheduleState:
+    """The state that a row holds.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        return _schedule_decoder.decode(row.data)
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise StoreError(
+            f"schedule {row.workflow}: its state in the store cannot be read: {error}. It starts nothing; "
+            "restore the database from a backup."
+        ) from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from makegood.errors import StoreError, StoreFenced
-from makegood.store.protocol import InboxAnswer, InboxRequest, RunRow, SealedEntry, Write
+from makegood.store.protocol import InboxAnswer, InboxRequest, RunRow, ScheduleRow, SealedEntry, Write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ class MemoryStore:
         self._journals: dict[int, list[SealedEntry]] = {}
         self._inbox: dict[int, InboxRequest] = {}
         self._answers: dict[int, InboxAnswer] = {}
+        self._schedules: dict[str, ScheduleRow] = {}
         self._posted = 0
         self._workers: list[str] = []
         self._taken = False
@@ -173,6 +174,30 @@ class MemoryStore:
         for watcher in watchers:
             if not watcher.done():
                 watcher.set_result(None)
+
+    async def schedules(self) -> Sequence[ScheduleRow]:
+        return [self._schedules[name] for name in sorted(self._schedules)]
+
+    async def change_schedule(self, row: ScheduleRow) -> bool:
+        if not self._put_schedule(row):
+            return False
+        self._tell_watchers()
+        return True
+
+    async def advance_schedule(self, epoch: int, row: ScheduleRow, starts: Sequence[Write]) -> bool:
+        self._check(epoch)
+        if not self._put_schedule(row):
+            return False
+        for write in starts:
+            self._create(write, 0)
+        return True
+
+    def _put_schedule(self, row: ScheduleRow) -> bool:
+        known = self._schedules.get(row.workflow)
+        if row.revision != (0 if known is None else known.revision):
+            return False
+        self._schedules[row.workflow] = msgspec.structs.replace(row, revision=row.revision + 1)
+        return True
 
     def _check(self, epoch: int) -> None:
         if not self._open:

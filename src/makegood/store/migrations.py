@@ -47,6 +47,13 @@ SCRIPTS = (
     CREATE INDEX runs_awake ON runs (owner) WHERE ended_at IS NULL AND wake_at IS NULL;
     CREATE INDEX runs_asleep ON runs (wake_at) WHERE wake_at IS NOT NULL;
     """,
+    """
+    CREATE TABLE schedules (
+        workflow TEXT PRIMARY KEY,
+        revision INTEGER NOT NULL,
+        data BLOB NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 
 

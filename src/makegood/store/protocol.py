@@ -71,6 +71,14 @@ class InboxAnswer(msgspec.Struct, frozen=True):
     error: str = ""
 
 
+class ScheduleRow(msgspec.Struct, frozen=True):
+    """A schedule: its workflow's name, how often it was written (0: never yet), and its state as JSON."""
+
+    workflow: str
+    revision: int
+    data: bytes
+
+
 class Store(Protocol):
     """Durable storage. Nothing is acknowledged before it would survive the loss of power."""
 
@@ -149,3 +157,21 @@ class Store(Protocol):
 
     async def next_change(self, since: int) -> int:
         """Return once another process may have written since ``since``, an earlier answer (-1: at once). Cheap."""
+
+    async def schedules(self) -> Sequence[ScheduleRow]:
+        """All schedules, by name."""
+
+    async def change_schedule(self, row: ScheduleRow) -> bool:
+        """Write a schedule that was read at ``row.revision``. False, and nothing written, if it was written since.
+
+        Any process may.
+        """
+
+    async def advance_schedule(self, epoch: int, row: ScheduleRow, starts: Sequence[Write]) -> bool:
+        """As ``change_schedule``, by the worker, and in the same transaction create the ticks' runs.
+
+        The runs are nobody's yet: they are to be adopted. A run whose id exists is left alone; its ``key`` stays None.
+
+        Raises:
+            StoreFenced: a newer incarnation has taken over; nothing was written.
+        """

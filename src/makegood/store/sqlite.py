@@ -21,7 +21,7 @@ import msgspec
 from makegood.errors import StoreError, StoreFenced, StoreFull, StoreReadOnly
 from makegood.store.filelock import FileLock
 from makegood.store.migrations import check, migrate
-from makegood.store.protocol import InboxAnswer, InboxRequest, RunRow, SealedEntry, Write
+from makegood.store.protocol import InboxAnswer, InboxRequest, RunRow, ScheduleRow, SealedEntry, Write
 from makegood.store.sqlite_errors import explained
 from makegood.store.sqlite_writer import LOCKED_WAIT_SECONDS, Writer
 
@@ -47,6 +47,10 @@ SELECT_DUE = (
     "AND workflow IN (SELECT value FROM json_each(?)) ORDER BY wake_at, key LIMIT ?"
 )
 SET_WAKE = "UPDATE runs SET wake_at = ? WHERE key = ? AND ended_at IS NULL"
+INSERT_SCHEDULE = "INSERT INTO schedules (workflow, revision, data) VALUES (?1, 1, ?3) ON CONFLICT DO NOTHING"
+UPDATE_SCHEDULE = (
+    "UPDATE schedules SET revision = revision + 1, data = ?3 WHERE workflow = ?1 AND revision = ?2"
+)
 
 
 class SqliteStore:
@@ -240,6 +244,35 @@ class SqliteStore:
         while (version := await self._writer.data_version()) == since:  # noqa: ASYNC110 - another process announces nothing
             await asyncio.sleep(LOOK_SECONDS)
         return version
+
+    async def schedules(self) -> Sequence[ScheduleRow]:
+        rows = self._read("SELECT workflow, revision, data FROM schedules ORDER BY workflow")
+        return [ScheduleRow(*row) for row in rows]
+
+    async def change_schedule(self, row: ScheduleRow) -> bool:
+        async with self._writer:
+            return self._put_schedule(row)
+
+    async def advance_schedule(self, epoch: int, row: ScheduleRow, starts: Sequence[Write]) -> bool:
+        try:
+            async with self._writer:
+                self._check(epoch)
+                if not self._put_schedule(row):
+                    return False
+                self._create(0, starts)
+                self._append([write for write in starts if write.key is not None])
+        except BaseException:
+            for write in starts:
+                write.key = None
+            raise
+        return True
+
+    def _put_schedule(self, row: ScheduleRow) -> bool:
+        connection = self._writer.connection
+        connection.execute(
+            UPDATE_SCHEDULE if row.revision else INSERT_SCHEDULE, (row.workflow, row.revision, row.data)
+        )
+        return bool(connection.changes())
 
     # ---- inside ----------------------------------------------------------------------------------------
 

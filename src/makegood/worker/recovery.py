@@ -91,6 +91,7 @@ class Recovery:
             await self._answer_inbox(terminations=True)  # before a poisonous run is taken in
             await self._adopt()
             await self._answer_inbox()
+            self._worker.scheduler.look()
         except (StoreFull, StoreLocked) as refused:
             log.error("%s", refused)
             await asyncio.sleep(REFUSED_WAIT_SECONDS)

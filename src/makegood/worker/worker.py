@@ -23,6 +23,7 @@ from makegood.worker.eviction import Eviction
 from makegood.worker.executor import Executor, Job, failure_of
 from makegood.worker.live import NOTHING, LiveRun
 from makegood.worker.recovery import Recovery
+from makegood.worker.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -72,6 +73,7 @@ class Worker:
         self.eviction = Eviction(self, waiting_limit)
         self.awaited: dict[str, list[asyncio.Future[RunState | None]]] = {}
         """Who waits for the end of runs that are not in memory."""
+        self.scheduler = Scheduler(self)
         self.error: BaseException | None = None
         self._serving: list[asyncio.Task[None]] = []
 
@@ -82,10 +84,12 @@ class Worker:
             self.loop.create_task(self._guard(self.recovery.serve), name="makegood-recovery"),
             self.loop.create_task(self._guard(self.recovery.listen), name="makegood-listener"),
             self.loop.create_task(self._guard(self.eviction.serve), name="makegood-eviction"),
+            self.loop.create_task(self._guard(self.scheduler.serve), name="makegood-scheduler"),
         ]
 
     async def stop(self, grace_seconds: float) -> None:
         """Drain: begin nothing new, let attempts under way end and be recorded; the rest is recovered later."""
+        self.scheduler.close()
         await self.executor.drain(grace_seconds)
         with contextlib.suppress(StoreError, TimeoutError):
             async with asyncio.timeout(max(grace_seconds, FLUSH_SECONDS)):
@@ -149,6 +153,8 @@ class Worker:
         """A run's ending is durable."""
         self.runs.pop(run.id, None)
         self._let_go(run)
+        if run.id in self.scheduler.in_the_way:
+            self.scheduler.look()
         for waiter in run.waiters:
             if not waiter.done():
                 waiter.set_result(run.state)
