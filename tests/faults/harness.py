@@ -169,6 +169,9 @@ class WatchedStore:
     async def commit(self, epoch: int, writes: Sequence[Any]) -> Any:
         return await self._write(self.inner.commit, epoch, writes)
 
+    async def advance_schedule(self, *args: Any) -> Any:
+        return await self._write(self.inner.advance_schedule, *args)
+
     async def _write(self, verb: Any, *args: Any) -> Any:
         life, seconds = self.life, self.world.case.commit_seconds
         await asyncio.sleep(seconds / 2)

@@ -135,20 +135,20 @@ def planned(state: ScheduleState, schedule: Schedule, workflow: str, now: float)
         running=(*state.running, *ids),
         last_tick=start[-1] if start else state.last_tick,
         last_run=ids[-1] if ids else state.last_run,
-        skipped=_remembered(state.skipped, plan.skipped, began_anew=bool(start)),
+        skipped=_remembered(state.skipped, plan.skipped, schedule),
     )
     more = backlog and schedule.overlap == "allow" and not paused
     return Next(after, start, plan.skipped, now if more else plan.wake_at)
 
 
 def _remembered(
-    before: tuple[SkippedTicks, ...], skipped: Iterable[Skipped], *, began_anew: bool
+    before: tuple[SkippedTicks, ...], skipped: Iterable[Skipped], schedule: Schedule
 ) -> tuple[SkippedTicks, ...]:
-    """The latest ones; ticks skipped one after the other for the same run are one line."""
+    """The latest ones; ticks skipped one after the other, with no other tick in between, are one line."""
     kept = list(before)
     for one in skipped:
         last = kept[-1] if kept else None
-        if last is not None and last.reason == one.reason == "still running" and not began_anew:
+        if last is not None and last.reason == one.reason and schedule.next_after(last.until) == one.first:
             kept[-1] = replace(last, until=one.until)
         else:
             kept.append(SkippedTicks(one.first, one.until, one.reason))
