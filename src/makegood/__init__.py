@@ -3,8 +3,8 @@
 from makegood.client import Engine, RunHandle
 from makegood.definition.attempt import attempt, idempotency_key, original_key
 from makegood.definition.retry import Retry
-from makegood.definition.sleep import DAY, HOUR, MINUTE, WEEK, sleep, sleep_until
 from makegood.definition.schedule import Schedule
+from makegood.definition.sleep import DAY, HOUR, MINUTE, WEEK, sleep, sleep_until
 from makegood.definition.step import NotDone, Step, step
 from makegood.definition.workflow import Workflow, workflow
 from makegood.errors import (

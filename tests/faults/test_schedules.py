@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 import msgspec
 import pytest
@@ -18,9 +17,8 @@ import makegood as mg
 from makegood.definition.schedule import Overlap
 from makegood.store.memory import MemoryStore
 from makegood.testing import VirtualTimeLoop
-from makegood.worker import recovery
 from tests.faults.evidence import Evidence
-from tests.faults.harness import QUIET_LOOK_SECONDS, RESTART_SECONDS, Life, WatchedStore, _bury, _forget
+from tests.faults.harness import RESTART_SECONDS, Life, WatchedStore, _bury, _forget
 
 BEGIN = datetime.fromisoformat("2026-11-23T00:00:00+00:00").timestamp()
 HOUR = 3600.0
@@ -74,21 +72,20 @@ def hourly(overlap: Overlap) -> mg.Workflow[..., Any]:
 def watch(overlap: Overlap, faults: dict[int, str]) -> Watched:
     """Let workers live one after the other until the hours are over; a fault ends a worker."""
     store, world, elapsed = MemoryStore(), World(faults), 0.0
-    with mock.patch.object(recovery, "LOOK_SECONDS", QUIET_LOOK_SECONDS):
-        for number in itertools.count(1):
-            loop = VirtualTimeLoop(begin=BEGIN + elapsed)
-            asyncio.set_event_loop(loop)
-            try:
-                left = HOURS_WATCHED * HOUR - elapsed
-                seen = loop.run_until_complete(
-                    _live(store, world, Life(world.evidence, number, loop), overlap, left)
-                )
-            finally:
-                asyncio.set_event_loop(None)
-                loop.close()
-            elapsed += loop.elapsed + RESTART_SECONDS
-            if seen is not None:
-                return seen
+    for number in itertools.count(1):
+        loop = VirtualTimeLoop(begin=BEGIN + elapsed)
+        asyncio.set_event_loop(loop)
+        try:
+            left = HOURS_WATCHED * HOUR - elapsed
+            seen = loop.run_until_complete(
+                _live(store, world, Life(world.evidence, number, loop), overlap, left)
+            )
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+        elapsed += loop.elapsed + RESTART_SECONDS
+        if seen is not None:
+            return seen
     raise AssertionError
 
 

@@ -11,9 +11,9 @@ from unittest import mock
 
 import makegood as mg
 from makegood.backend import local
+from makegood.store import sqlite
 from makegood.store.protocol import Store
 from makegood.testing import VirtualTimeLoop
-from makegood.worker import recovery
 
 QUIET_SECONDS = 600.0  # nobody else writes to these stores: looking more often would only take real time
 HOUR = 3600.0
@@ -51,7 +51,7 @@ class Days:
         asyncio.set_event_loop(self.loop)
         try:
             with (
-                mock.patch.object(recovery, "LOOK_SECONDS", QUIET_SECONDS),
+                mock.patch.object(sqlite, "LOOK_SECONDS", QUIET_SECONDS),
                 mock.patch.object(local, "TAKE_OVER_SECONDS", QUIET_SECONDS),
             ):
                 return self.loop.run_until_complete(_awaited(main))
