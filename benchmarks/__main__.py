@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from benchmarks import alone, crash, workloads
+from benchmarks import alone, crash, sleepers, workloads
 
 WORKLOADS = {
     "order": (workloads.order, 20_000, 1_000),
@@ -18,6 +18,8 @@ WORKLOADS = {
     "limit": (workloads.limit, 20_000, 1_000),
     "crash": (crash.crash, 500, 100),
     "long": (alone.long, 3, 1),
+    "timers": (sleepers.timers, 10_000, 1_000),
+    "sleepers": (sleepers.sleepers, 100_000, 1_000),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import datetime
 from pathlib import Path
 
 import makegood as mg
@@ -81,3 +82,8 @@ async def traced(run: int, length: int) -> int:
     for number in range(length):
         await take_effect(run, number)
     return length
+
+
+@mg.workflow
+async def timer(due: datetime) -> None:
+    await mg.sleep_until(due)

@@ -98,7 +98,7 @@ class Executor:
         self._jobs.append(job)
         if not self._waking:
             self._waking = True
-            self._loop.call_soon(self._wake)
+            self._wake()
 
     def cancel(self, job: Job) -> bool:
         """Stop an attempt. True: it was under way and will report; False: it had not begun, and never will."""
