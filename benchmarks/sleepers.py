@@ -41,7 +41,9 @@ async def timers(store: str, runs: int, in_flight: int) -> Measurement:
         rows = await engine.list(status="COMPLETED", limit=runs)
     lateness = [row.ended_at - due.timestamp() for row in rows if row.ended_at is not None]
     if len(lateness) != runs or min(lateness) < 0:
-        raise AssertionError(f"{len(lateness)} of {runs} ended, the first {min(lateness):.3f} s after its time")
+        raise AssertionError(
+            f"{len(lateness)} of {runs} ended, the first {min(lateness):.3f} s after its time"
+        )
     measurement.latencies = lateness
     measurement.more = {"starts_per_s": round(started.runs_per_second, 1)}
     return measurement

@@ -442,6 +442,37 @@ def test_adding_says_whether_it_was_new():
     assert registry.add(module_with()) is False
 
 
+def test_two_steps_of_one_name_in_a_workflow_are_refused():
+    @mg.step
+    async def charge() -> None: ...
+
+    @mg.step(name="charge")
+    async def charge_again() -> None: ...
+
+    @mg.workflow
+    async def order() -> None:
+        await charge()
+        await charge_again()
+
+    with pytest.raises(mg.DefinitionError, match="two steps called charge"):
+        Registry([order])
+
+
+def test_one_step_under_two_names_in_a_workflow_is_fine():
+    @mg.step
+    async def charge() -> None: ...
+
+    the_same, patient = charge, charge.options(timeout=5)
+
+    @mg.workflow
+    async def order() -> None:
+        await the_same()
+        await patient()
+        await charge()
+
+    assert Registry([order]).names == ["order"]
+
+
 def test_two_workflows_of_one_name_are_refused():
     with pytest.raises(mg.DefinitionError, match=r"two workflows are called first: .*@mg.workflow\(name=…\)"):
         Registry([first, impostor])

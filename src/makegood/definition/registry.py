@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ class Registry:
                 "Give one of them another name: @mg.workflow(name=…)."
             )
         definition.signature.resolve()
+        _check_step_names(definition)
         self._workflows[definition.name] = definition
         return True
 
@@ -67,3 +69,17 @@ class Registry:
     def scheduled(self) -> list[Workflow[..., Any]]:
         """The workflows that start by themselves."""
         return [workflow for workflow in self._workflows.values() if workflow.schedule is not None]
+
+
+def _check_step_names(workflow: Workflow[..., Any]) -> None:
+    """Refuse two different steps of one name in a workflow: its journal could not tell them apart."""
+    names = inspect.getclosurevars(workflow.function)
+    steps: dict[str, Step[Any, Any]] = {}
+    for value in (*names.globals.values(), *names.nonlocals.values()):
+        if isinstance(value, Step):
+            other = steps.setdefault(value.__name__, value)
+            if other.function is not value.function:
+                raise DefinitionError(
+                    f"workflow {workflow.name} uses two steps called {value.__name__}: one of {other.__module__} and one "
+                    f"of {value.__module__}. Give one of them another name: @mg.step(name=…)."
+                )

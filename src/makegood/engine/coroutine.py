@@ -184,7 +184,9 @@ class CoroutineProgram(DeterministicLoop):
         options = step.options_
         due = self.clock + step.first_wait_seconds if step.first_wait_seconds else 0.0
         self.decisions.append(
-            StepScheduled(number, options.name, arguments, step.safeguards.undo is not None, options.critical, due)
+            StepScheduled(
+                number, options.name, arguments, step.safeguards.undo is not None, options.critical, due
+            )
         )
         self.steps[number] = step
         call = self._calls[number] = StepCall(loop=self)
