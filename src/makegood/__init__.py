@@ -6,6 +6,7 @@ from makegood.definition.retry import Retry
 from makegood.definition.schedule import Schedule
 from makegood.definition.sleep import DAY, HOUR, MINUTE, WEEK, sleep, sleep_until
 from makegood.definition.step import NotDone, Step, step
+from makegood.definition.view import update_view
 from makegood.definition.workflow import Workflow, workflow
 from makegood.errors import (
     DefinitionError,
@@ -84,5 +85,6 @@ __all__ = [
     "sleep",
     "sleep_until",
     "step",
+    "update_view",
     "workflow",
 ]

@@ -17,8 +17,10 @@ from makegood.definition.payload import NULL
 from makegood.definition.registry import Registry
 from makegood.definition.workflow import Workflow
 from makegood.description import Description, RunSummary, describe, flatten
+from makegood.engine.folds import folded
 from makegood.engine.operator import Action, Request
 from makegood.engine.run import Status
+from makegood.engine.views import view_of
 from makegood.errors import (
     JournalCorrupt,
     PayloadError,
@@ -35,7 +37,7 @@ from makegood.store.memory import MemoryStore
 from makegood.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from datetime import datetime
     from types import ModuleType, TracebackType
 
@@ -274,6 +276,19 @@ class RunHandle(Generic[R]):
             if why_not:
                 description = msgspec.structs.replace(description, waiting_for=why_not)
         return description
+
+    async def view(self) -> dict[str, Any]:
+        """What may be seen of the run: ``status``, ``steps_completed``, ``steps_pending`` and what it published."""
+        return view_of(folded(await self._engine.backend.entries(self.id)))
+
+    async def watch(self) -> AsyncIterator[dict[str, Any]]:
+        """The view as it is, then each further one as it becomes durable, until the run has ended."""
+        last = b""
+        async for state in self._engine.backend.states(self.id):
+            view = view_of(state)
+            before, last = last, msgspec.json.encode(view)
+            if last != before:
+                yield view
 
     async def history(self) -> list[HistoryItem]:
         """The journal, event by event."""

@@ -7,7 +7,14 @@ import pytest
 
 from tests.cli.shop import ORDER
 
-READING = [["list"], ["show", "order-1"], ["history", "order-1"], ["verify"], ["verify", "order-1"]]
+READING = [
+    ["list"],
+    ["show", "order-1"],
+    ["history", "order-1"],
+    ["view", "order-1"],
+    ["verify"],
+    ["verify", "order-1"],
+]
 OPERATING = [
     ["retry", "order-1", "--why", "x"],
     ["skip", "order-1", "--why", "x"],
@@ -37,7 +44,7 @@ def test_a_missing_database_is_an_error_and_is_not_created(makegood, place, word
     assert not list(place.glob("makegood.db*"))
 
 
-@pytest.mark.parametrize("words", [*READING[1:3], *READING[4:], *OPERATING], ids=" ".join)
+@pytest.mark.parametrize("words", [*READING[1:4], *READING[5:], *OPERATING], ids=" ".join)
 def test_an_unknown_run_is_a_usage_error(makegood, words):
     makegood("run", "shop:total", "--input", "[1]")
     refused = makegood(*words, "--json")
@@ -69,6 +76,24 @@ def test_an_unknown_status_is_refused_with_those_that_there_are(makegood):
     refused = makegood("list", "--status", "lost")
     assert refused.code == 2
     assert "PARKED" in refused.err
+
+
+def test_the_view_of_a_run_is_the_json_that_it_publishes(makegood):
+    makegood("run", "shop:track", "--input", ORDER, "--id", "order-1")
+    assert makegood("view", "order-1", "--json").json == {
+        "order": "a",
+        "status": "paid",
+        "total": "9.50",
+        "steps_completed": ["charge", "ship"],
+        "steps_pending": [],
+    }
+
+
+def test_the_view_for_people_has_a_line_per_field(makegood):
+    makegood("run", "shop:track", "--input", ORDER, "--id", "order-1")
+    lines = [line.split(maxsplit=1) for line in makegood("view", "order-1").out.splitlines()]
+    assert lines[0] == ["status", "paid"]
+    assert ["steps_completed", '["charge", "ship"]'] in lines
 
 
 def test_a_list_for_people_has_a_line_per_run(makegood):

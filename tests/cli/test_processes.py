@@ -57,6 +57,31 @@ def test_sigterm_lets_the_attempt_under_way_finish_and_be_recorded(held, makegoo
     assert effects() == ["charge"]
 
 
+def test_a_run_in_another_process_is_watched_to_its_end(process, place, works):
+    (place / "hold").touch()
+    child = process("run", "shop:track", "--input", ORDER, "--id", "order-1")
+    wait_for((place / "charging").exists)
+    watching = process("view", "order-1", "--watch", "--json")
+    first = json.loads(watching.stdout.readline())
+    works("hold")
+    told, _ = watching.communicate(timeout=PATIENCE_SECONDS)
+    last = json.loads(told.splitlines()[-1])
+    child.communicate(timeout=PATIENCE_SECONDS)
+    assert (first["status"], first["steps_pending"]) == ("new", ["charge", "ship"])
+    assert (last["status"], last["steps_completed"]) == ("paid", ["charge", "ship"])
+    assert watching.returncode == 0
+
+
+def test_watching_is_stopped_by_a_signal_and_the_run_goes_on(held, process, works):
+    watching = process("view", "order-1", "--watch", "--json")
+    watching.stdout.readline()
+    watching.send_signal(signal.SIGINT)
+    watching.communicate(timeout=PATIENCE_SECONDS)
+    works("hold")
+    held.communicate(timeout=PATIENCE_SECONDS)
+    assert (watching.returncode, held.returncode) == (128 + signal.SIGINT, 0)
+
+
 def test_a_second_signal_ends_the_process_at_once(held, makegood, effects):
     held.send_signal(signal.SIGINT)
     wait_for_line(held.stderr, "attempts under way may finish")
@@ -94,7 +119,13 @@ def test_a_worker_finishes_what_others_left_and_drains_on_sigterm(held, process,
     held.wait()
     works("hold")
     worker = process("worker", "shop", "--json")
-    assert json.loads(worker.stdout.readline())["workflows"] == ["fulfil", "approval", "total", "spread"]
+    assert json.loads(worker.stdout.readline())["workflows"] == [
+        "fulfil",
+        "track",
+        "approval",
+        "total",
+        "spread",
+    ]
     wait_for(lambda: makegood("show", "order-1", "--json").json["status"] == "COMPLETED")
     worker.send_signal(signal.SIGTERM)
     out, _ = worker.communicate(timeout=PATIENCE_SECONDS)

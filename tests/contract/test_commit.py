@@ -62,6 +62,8 @@ async def test_entries_come_back_in_order_with_number_data_and_hash(place: Place
         row = await store.find("order-1")
         assert row is not None
         assert list(await store.journal(row.key)) == script.entries
+        assert list(await store.journal(row.key, after=1)) == script.entries[1:]
+        assert list(await store.journal(row.key, after=len(script.entries))) == []
 
 
 async def test_finishing_a_run_sets_its_status_and_end(place: Place) -> None:

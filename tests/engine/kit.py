@@ -257,6 +257,8 @@ def _in_words(event: journal.AnyEvent, state: RunState) -> str:  # noqa: C901, P
             return f"{event.by}: cancel"
         case journal.RollbackStarted():
             return "rollback" + (" (cancelled)" if event.cancelled else "")
+        case journal.ViewUpdated():
+            return f"shows {', '.join(event.fields)}"
         case journal.RunTerminated():
             return f"TERMINATED, open: {', '.join(event.residue)}"
         case _:

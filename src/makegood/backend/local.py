@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from makegood.backend.follow import Follower
 from makegood.backend.schedules import Schedules
 from makegood.engine import journal
 from makegood.engine.folds import folded
 from makegood.errors import NotPossible, NoWorker, RunConflict, RunNotFound, StoreFull, StoreLocked
 from makegood.store.codec import submission, unseal
+from makegood.worker.changes import Changes
 from makegood.worker.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from makegood.definition.registry import Registry
     from makegood.definition.workflow import Workflow
@@ -59,6 +61,8 @@ class LocalBackend:
         self._dice = dice
         self._work = work
         self._waiting_limit = waiting_limit
+        self._changes = Changes()
+        self._follower = Follower(store, self._changes, lambda: self.worker is not None)
         self._succession: asyncio.Task[None] | None = None
         self.schedules = Schedules(store, now, lambda: None if self.worker is None else self.worker.scheduler)
 
@@ -81,6 +85,7 @@ class LocalBackend:
             await asyncio.gather(self._succession, return_exceptions=True)
         if self.worker is not None:
             await self.worker.stop(grace_seconds)
+        await self._follower.close()
         await self.store.close()
 
     async def serve(self) -> None:
@@ -165,6 +170,13 @@ class LocalBackend:
             raise not_found(run_id)
         return unseal(run_id, await self.store.journal(row.key))
 
+    async def states(self, run_id: str) -> AsyncIterator[RunState]:
+        row = await self.find(run_id)
+        if row is None:
+            raise not_found(run_id)
+        async for state in self._follower.states(row):
+            yield state
+
     async def find(self, run_id: str) -> RunRow | None:
         return await self.store.find(run_id)
 
@@ -217,7 +229,13 @@ class LocalBackend:
         if epoch is None:
             return False
         self.worker = Worker(
-            self.store, epoch, self.registry, self._now, self._dice, waiting_limit=self._waiting_limit
+            self.store,
+            epoch,
+            self.registry,
+            self._now,
+            self._dice,
+            waiting_limit=self._waiting_limit,
+            changes=self._changes,
         )
         self.worker.start()
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     import msgspec
 
@@ -55,6 +55,14 @@ class Backend(Protocol):
 
         Raises:
             RunNotFound, JournalCorrupt
+        """
+
+    def states(self, run_id: str) -> AsyncIterator[RunState]:
+        """The run's durable state now, and after each further entry until its end; always the same object.
+
+        Raises:
+            RunNotFound, JournalCorrupt
+            StoreError: this engine was closed, or has stopped.
         """
 
     async def find(self, run_id: str) -> RunRow | None: ...

@@ -1,4 +1,4 @@
-"""Commands that only read: ``list``, ``show``, ``history``, ``verify``. They never create a database."""
+"""Commands that only read: ``list``, ``show``, ``view``, ``history``, ``verify``. They never create a database."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from makegood import Engine, JournalCorrupt
+from makegood.cli.interrupt import Interrupted, Interruption
 from makegood.cli.options import DEFAULT_STORE, ExitCode, JsonOption, RunIdArgument, StoreOption
 from makegood.cli.output import Output, readable
-from makegood.cli.render import history_table, run_report, runs_table
+from makegood.cli.render import history_table, run_report, runs_table, view_table
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from makegood.description import RunSummary
 
@@ -62,6 +63,47 @@ def show(run_id: RunIdArgument, store: StoreOption = DEFAULT_STORE, as_json: Jso
         output.data(run)
     else:
         output.show(*run_report(run, store, time.time()))
+
+
+def view(
+    run_id: RunIdArgument,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show each change, until the run has ended.")
+    ] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a run publishes of itself: what its customer may see.
+
+    As JSON it is one object; with --watch one on each line.
+    """
+    output = Output(as_json=as_json)
+
+    def show_view(fields: dict[str, Any]) -> None:
+        if as_json:
+            output.data(fields)
+        else:
+            output.show(view_table(fields))
+
+    async def read() -> None:
+        async with _reading(store) as engine:
+            run = await engine.get(run_id)
+            if not watch:
+                show_view(await run.view())
+                return
+            with Interruption() as interruption:
+                await interruption.or_end(_each(run.watch(), show_view))
+                if interruption.signal_number:
+                    raise Interrupted(
+                        f"Stopped by {interruption.name}. The run goes on.", interruption.signal_number
+                    )
+
+    asyncio.run(read())
+
+
+async def _each(views: AsyncIterator[dict[str, Any]], show_view: Callable[[dict[str, Any]], None]) -> None:
+    async for fields in views:
+        show_view(fields)
 
 
 def history(run_id: RunIdArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:

@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from types import FrameType
 
 SHOW_CURSOR = "\x1b[?25h"
@@ -48,6 +49,19 @@ class Interruption:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    async def or_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work, and stop it when a signal is taken."""
+        task = asyncio.create_task(work)
+        stopped = asyncio.create_task(self.asked.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            task.cancel()
+            stopped.cancel()
+            await asyncio.gather(task, stopped, return_exceptions=True)
 
     def _take(self, number: int, _frame: FrameType | None) -> None:
         if self.signal_number:

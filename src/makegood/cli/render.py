@@ -286,6 +286,15 @@ def _table(*columns: str) -> Table:
     return table
 
 
+def view_table(fields: dict[str, Any]) -> Table:
+    """A run's view for people: a line for each field."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, value in fields.items():
+        shown = visible(value) if isinstance(value, str) else compact_json(value)
+        table.add_row(Text(visible(name), "bold"), Text(shown))
+    return table
+
+
 def plain_result(value: Any) -> Text:
     """A run's result as JSON."""
     return Text(compact_json(value), no_wrap=True)

@@ -6,6 +6,7 @@ if it comes back equal: what a run sees after a restart is what it saw before.
 
 from __future__ import annotations
 
+import json
 import types
 from typing import Any, Union, get_args, get_origin
 
@@ -91,6 +92,21 @@ class Payload:
             raise PayloadError(
                 f"{self.where}: the value does not fit the annotation {_type_text(self.annotation)}: {error}. {HINT}"
             ) from error
+
+
+def encode_to_show(value: Any, where: str) -> msgspec.Raw:
+    """The value as JSON that is only ever read as JSON: it need not come back as the same Python value.
+
+    Raises:
+        PayloadError: it has no JSON form; NaN and infinities have none either.
+    """
+    try:
+        data = _encode(value)
+        msgspec.json.decode(data)
+        json.dumps(msgspec.to_builtins(value, enc_hook=_encode_hook, str_keys=True), allow_nan=False)
+    except Exception as error:  # a user's class may raise anything on the way
+        raise PayloadError(f"{where}: {_shown(value)} cannot be shown as JSON: {error}.") from error
+    return msgspec.Raw(data)
 
 
 HINT = (

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    import msgspec
+
     from makegood.definition.step import Step
 
 
@@ -17,6 +19,8 @@ class Scope(Protocol):
     def call_step(
         self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Coroutine[Any, Any, Any]: ...
+
+    def update_view(self, fields: dict[str, msgspec.Raw]) -> None: ...
 
 
 current_scope: ContextVar[Scope | None] = ContextVar("makegood_scope", default=None)

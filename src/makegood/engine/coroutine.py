@@ -10,9 +10,10 @@ from asyncio import _get_running_loop, _set_running_loop
 from typing import TYPE_CHECKING, Any
 
 from makegood.definition.scope import current_scope
-from makegood.engine.journal import StepCancelled, StepScheduled
+from makegood.engine.journal import StepCancelled, StepScheduled, ViewUpdated
 from makegood.engine.loop import CLOSING_ROUNDS, NO_CONTEXT, DeterministicLoop
 from makegood.engine.main_task import MainTask, StepCall
+from makegood.engine.views import PENDING, checked_view
 from makegood.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class CoroutineProgram(DeterministicLoop):
     error: BaseException | None = None
     value: Any = None
     _main: MainTask | None = None
+    _published: dict[str, int] | None = None
 
     def __init__(self, workflow: Workflow[..., Any]) -> None:
         super().__init__(workflow.name)
@@ -192,6 +194,13 @@ class CoroutineProgram(DeterministicLoop):
         call = self._calls[number] = StepCall(loop=self)
         call.program, call.number = self, number
         return call  # type: ignore[return-value] # a future does all that the workflow may do with a coroutine: await it
+
+    def update_view(self, fields: dict[str, msgspec.Raw]) -> None:
+        if not self._closed and fields:
+            self._published = checked_view(self._published, fields)
+            speaks_of_steps = PENDING in fields
+            after, still_open = (len(self.steps), list(self._calls)) if speaks_of_steps else (0, [])
+            self.decisions.append(ViewUpdated(fields, after, still_open))
 
     def step_cancelled(self, call: StepCall) -> None:
         if self._calls.pop(call.number, None) is not None:

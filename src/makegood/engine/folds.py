@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from makegood.engine import journal
 from makegood.engine.run import DONE, ENDINGS, LEFT, RESIDUE, UNDOING, RunState, StepRecord
+from makegood.engine.views import updated
 from makegood.errors import JournalCorrupt
 from makegood.failure import Failure
 
@@ -138,6 +139,10 @@ def _saga_rollback_started(run: RunState, event: journal.SagaRollbackStarted) ->
     """What follows is told by the compensations themselves."""
 
 
+def _view_updated(run: RunState, event: journal.ViewUpdated) -> None:
+    run.view = updated(run, event)
+
+
 def _rollback_started(run: RunState, event: journal.RollbackStarted) -> None:
     if run.rolling_back:
         raise run.misplaced(event)
@@ -188,6 +193,7 @@ FOLDS: dict[type[journal.Event], Callable[[RunState, Any], None]] = {
     journal.RollbackRegistered: _rollback_registered,
     journal.Pivoted: _pivoted,
     journal.SagaRollbackStarted: _saga_rollback_started,
+    journal.ViewUpdated: _view_updated,
     journal.RollbackStarted: _rollback_started,
     **dict.fromkeys(ENDINGS, _ended),
 }

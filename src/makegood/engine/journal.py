@@ -165,6 +165,17 @@ class SagaRollbackStarted(Event, frozen=True):
     failure: Failure
 
 
+class ViewUpdated(Event, frozen=True):
+    """The workflow published these fields of its view. Code that publishes otherwise today still fits the journal.
+
+    ``steps_pending`` speaks of the steps after the number ``after``, and of those that were ``open``.
+    """
+
+    fields: dict[str, msgspec.Raw]
+    after: int = 0
+    open: list[int] = []
+
+
 class RollbackStarted(Event, frozen=True):
     failure: Failure
     step: str = ""
@@ -223,6 +234,7 @@ Decision: TypeAlias = (
     | RollbackRegistered
     | Pivoted
     | SagaRollbackStarted
+    | ViewUpdated
     | RollbackStarted
     | CompensationScheduled
     | RunCompleted
@@ -242,6 +254,7 @@ DECISIONS: frozenset[type[Event]] = frozenset(
         RollbackRegistered,
         Pivoted,
         SagaRollbackStarted,
+        ViewUpdated,
         RollbackStarted,
         CompensationScheduled,
         RunCompleted,

@@ -133,6 +133,14 @@ class StepRecord(msgspec.Struct, gc=False):
         return self.unknown or self.state in STANDING or (self.state is OPEN and self.retry_at <= clock)
 
 
+class View(msgspec.Struct, frozen=True, gc=False):
+    """What the workflow published; ``steps_pending`` of the steps after the number ``after``, and of those ``open``."""
+
+    fields: dict[str, msgspec.Raw]
+    after: int = 0
+    open: list[int] = []
+
+
 class RunState(msgspec.Struct, gc=False):
     """A run as a fold over its events. Used live, in replay and to describe a run whose code is not at hand."""
 
@@ -157,6 +165,7 @@ class RunState(msgspec.Struct, gc=False):
     left_open: list[str] = []  # of a terminated run
     terminating: bool = False  # an operator said so
     pivoted: bool = False  # nothing is rolled back any more
+    view: View | None = None
     result: msgspec.Raw | None = None
 
     @property

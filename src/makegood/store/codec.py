@@ -47,7 +47,7 @@ def unseal(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:
     Raises:
         JournalCorrupt: with the number of the first entry that is wrong.
     """
-    entries = list(_unsealed(run_id, sealed))
+    entries = list(unsealed_on(run_id, sealed))
     if not entries:
         raise JournalCorrupt(f"journal of run {run_id} is empty: its entries are missing.")
     _check_beginning(run_id, entries)
@@ -58,7 +58,7 @@ def legible(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:
     """A run's entries up to the first one that is wrong."""
     entries: list[Entry] = []
     with suppress(JournalCorrupt):
-        entries.extend(_unsealed(run_id, sealed))
+        entries.extend(unsealed_on(run_id, sealed))
     try:
         _check_beginning(run_id, entries)
     except JournalCorrupt:
@@ -66,9 +66,15 @@ def legible(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:
     return entries
 
 
-def _unsealed(run_id: str, sealed: Iterable[SealedEntry]) -> Iterator[Entry]:
-    previous_hash = FIRST_HASH
-    for expected, one in enumerate(sealed, start=1):
+def unsealed_on(
+    run_id: str, sealed: Iterable[SealedEntry], number: int = 0, previous_hash: bytes = FIRST_HASH
+) -> Iterator[Entry]:
+    """The entries that follow the one of this number and hash, each checked as by ``unseal``.
+
+    Raises:
+        JournalCorrupt: as ``unseal``, at the entry that is wrong.
+    """
+    for expected, one in enumerate(sealed, start=number + 1):
         if one.number != expected:
             raise JournalCorrupt(
                 f"journal of run {run_id}: entry {expected} is missing (found {one.number})."

@@ -139,8 +139,8 @@ class MemoryStore:
         ]
         return found[:limit]
 
-    async def journal(self, key: int) -> Sequence[SealedEntry]:
-        return list(self._journals.get(key, ()))
+    async def journal(self, key: int, *, after: int = 0) -> Sequence[SealedEntry]:
+        return self._journals.get(key, [])[after:]
 
     async def post(self, run_id: str, data: bytes) -> int:
         self._posted += 1

@@ -140,8 +140,8 @@ class Store(Protocol):
     ) -> Sequence[RunRow]:
         """Runs, the newest first."""
 
-    async def journal(self, key: int) -> Sequence[SealedEntry]:
-        """A run's entries in order."""
+    async def journal(self, key: int, *, after: int = 0) -> Sequence[SealedEntry]:
+        """A run's entries in order, those after the given number."""
 
     async def post(self, run_id: str, data: bytes) -> int:
         """Put an operator's request into the inbox; its number."""

@@ -51,6 +51,7 @@ INSERT_SCHEDULE = "INSERT INTO schedules (workflow, revision, data) VALUES (?1, 
 UPDATE_SCHEDULE = (
     "UPDATE schedules SET revision = revision + 1, data = ?3 WHERE workflow = ?1 AND revision = ?2"
 )
+SELECT_JOURNAL = "SELECT number, data, hash FROM journal WHERE run = ? AND number > ? ORDER BY number"
 
 
 class SqliteStore:
@@ -214,8 +215,8 @@ class SqliteStore:
         )
         return [RunRow(*row) for row in rows]
 
-    async def journal(self, key: int) -> Sequence[SealedEntry]:
-        rows = self._read("SELECT number, data, hash FROM journal WHERE run = ? ORDER BY number", (key,))
+    async def journal(self, key: int, *, after: int = 0) -> Sequence[SealedEntry]:
+        rows = self._read(SELECT_JOURNAL, (key, after))
         return [SealedEntry(*row) for row in rows]
 
     async def post(self, run_id: str, data: bytes) -> int:

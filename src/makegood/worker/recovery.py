@@ -218,6 +218,7 @@ class Recovery:
         sealed = seal(entry, last.number + 1, last.hash)
         parked = Write(row.key, row.id, row.workflow, "PARKED", row.started_at, None, True, sealed)
         await worker.store.commit(worker.epoch, [parked])
+        worker.changes.tell(row.id)
 
     # ---- the inbox -----------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from makegood.definition.workflow import Workflow
     from makegood.engine.operator import Request
     from makegood.store.protocol import InboxAnswer, Store
+    from makegood.worker.changes import Changes
 
 log = logging.getLogger("makegood")
 
@@ -45,7 +46,8 @@ BLOCKED = "run %s: workflow %s blocked its worker, and every other run, for %.1f
 class Worker:
     """Runs workflows of one registry on one store, in one process.
 
-    ``now`` gives seconds since 1970; ``dice`` random numbers in [0, 1), for the jitter of retries.
+    ``now`` gives seconds since 1970; ``dice`` random numbers in [0, 1), for the jitter of retries; ``changes`` are told of
+    every entry that has become durable.
     """
 
     def __init__(
@@ -57,12 +59,14 @@ class Worker:
         dice: Callable[[], float],
         *,
         waiting_limit: int,
+        changes: Changes,
     ) -> None:
         self.store = store
         self.epoch = epoch
         self.registry = registry
         self.now = now
         self.dice = dice
+        self.changes = changes
         self.loop = asyncio.get_running_loop()
         self.runs: dict[str, LiveRun] = {}
         self.starting: dict[str, LiveRun] = {}
@@ -244,6 +248,8 @@ class Worker:
             self.starting.pop(run.id, None)
             self.runs[run.id] = run
             self._tell_starters(run, created=True)
+        if self.changes:
+            self.changes.tell(run.id)
         try:
             for event in run.entry.events:
                 handler = HANDLERS.get(type(event))
@@ -275,6 +281,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - whatever it is, the worker must stop, and everybody who waits must know
             log.critical("makegood stops: %s", error)
             self.error = self.error or error
+            self.changes.end(StoreError(f"this engine has stopped: {error}"))
             for task in self._serving:
                 if task is not asyncio.current_task():
                     task.cancel()

@@ -1,0 +1,44 @@
+"""Who waits for a run's next entry. Told by whoever makes entries durable, or sees that another process did."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Changes:
+    """An event for each run that somebody waits for; nothing for the others."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, asyncio.Event] = {}
+        self._error: BaseException | None = None
+
+    def __bool__(self) -> bool:
+        """Whether anybody waits."""
+        return bool(self._events)
+
+    def of(self, run_id: str) -> asyncio.Event:
+        """Set at the run's next change: ask for it, then look at the run, then wait.
+
+        Raises:
+            StoreError: there will be none, as this engine has stopped.
+        """
+        if self._error is not None:
+            raise self._error
+        return self._events.setdefault(run_id, asyncio.Event())
+
+    def tell(self, run_id: str) -> None:
+        """The run has changed."""
+        event = self._events.pop(run_id, None)
+        if event is not None:
+            event.set()
+
+    def tell_all(self) -> None:
+        """Any of them may have changed."""
+        events, self._events = self._events, {}
+        for event in events.values():
+            event.set()
+
+    def end(self, error: BaseException) -> None:
+        """Nothing can be seen from here any more."""
+        self._error = error
+        self.tell_all()
