@@ -319,3 +319,23 @@ async def test_a_watcher_in_the_workers_process_polls_nothing(gates: Gates) -> N
         await until(lambda: GATES.open)
         assert "makegood-follow" not in {task.get_name() for task in asyncio.all_tasks()}
         watching.cancel()
+
+
+async def test_a_watcher_sees_the_end_of_a_run_that_is_terminated_asleep(
+    store: Callable[[], Store],
+) -> None:
+    @mg.workflow
+    async def patient() -> None:
+        mg.update_view(room=5)
+        await mg.sleep(1_000_000)
+
+    async with engine_on(store(), waiting_limit=0) as engine:
+        run = await engine.start(patient)
+        seen: list[Json] = []
+        watching = asyncio.create_task(watched(run, seen))
+        worker = engine.backend.worker  # type: ignore[attr-defined]
+        await until(lambda: seen and run.id not in worker.runs)
+        await run.terminate(why="closing")
+        await watching
+    assert [view["status"] for view in seen] == ["RUNNING", "TERMINATED"]
+    assert seen[-1]["room"] == 5

@@ -42,6 +42,7 @@ async def terminate(worker: Worker, row: RunRow, request: Request, answers: Sequ
         row.key, row.id, row.workflow, "TERMINATED", row.started_at, run.clock, True, entry, answers
     )
     await worker.store.commit(worker.epoch, [ended])
+    worker.changes.tell(row.id)
 
 
 def _told(row: RunRow, entries: list[journal.Entry], stored: int) -> tuple[RunState, list[str]]:
