@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import shutil
 import tempfile
 from pathlib import Path
@@ -34,6 +35,9 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int)
     arguments = parser.parse_args()
     workload, runs, in_flight = WORKLOADS[arguments.workload]
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)  # as in `makegood worker`
     folder = Path(tempfile.mkdtemp(prefix="makegood-benchmark-", dir=Path.cwd()))
     try:
         store = arguments.store or f"sqlite:///{folder / 'benchmark.db'}"
