@@ -4,6 +4,7 @@ from makegood.client import Engine, RunHandle
 from makegood.definition.attempt import attempt, idempotency_key, original_key
 from makegood.definition.retry import Retry
 from makegood.definition.schedule import Schedule
+from makegood.definition.signal import Signal
 from makegood.definition.sleep import DAY, HOUR, MINUTE, WEEK, sleep, sleep_until
 from makegood.definition.step import NotDone, Step, step
 from makegood.definition.view import update_view
@@ -69,6 +70,7 @@ __all__ = [
     "Schedule",
     "ScheduleNotFound",
     "SchemaTooNew",
+    "Signal",
     "Step",
     "StepFailed",
     "StoreError",

@@ -7,7 +7,7 @@ import random
 import secrets
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import msgspec
 
@@ -15,6 +15,7 @@ from makegood.backend.local import LocalBackend, not_found
 from makegood.definition.keys import checked_run_id
 from makegood.definition.payload import NULL
 from makegood.definition.registry import Registry
+from makegood.definition.signal import Signal, check_signal, checked_signal_id
 from makegood.definition.workflow import Workflow
 from makegood.description import Description, RunSummary, describe, flatten
 from makegood.engine.folds import folded
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from makegood.store.protocol import Store
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 ENDINGS: dict[Status, type[RunError]] = {
     Status.FAILED: RunFailed,
@@ -339,11 +341,38 @@ class RunHandle(Generic[R]):
         self, result: Any = None, step: str = "", *, why: str = "", by: str | None = None
     ) -> None:
         """Say how a parked step turned out: it is done, with this result; a parked compensation: it was done by hand."""
-        try:
-            data = msgspec.Raw(msgspec.json.encode(result, enc_hook=_model_json))
-        except (TypeError, ValueError, msgspec.MsgspecError) as error:
-            raise PayloadError(f"the result {result!r} cannot be stored as JSON: {error}.") from error
+        data = as_json(result, "the result")
         await self._request("resolve", step=step, by=by, why=why, result=data)
+
+    @overload
+    async def signal(self, signal: Signal[None], /, *, id: str = ..., by: str = ...) -> None: ...
+    @overload
+    async def signal(self, signal: Signal[T], value: T, /, *, id: str = ..., by: str = ...) -> None: ...
+    @overload
+    async def signal(self, signal: str, value: Any = ..., /, *, id: str = ..., by: str = ...) -> None: ...
+    async def signal(
+        self, signal: Signal[Any] | str, value: Any = None, /, *, id: str = "", by: str = ""
+    ) -> None:
+        """Send the run a signal; it is durable when this returns, whether the workflow waits for it yet or not.
+
+        Args:
+            signal: the ``mg.Signal``, or its name.
+            value: what it carries.
+            id: makes it safe to send again: of all signals with this id the run accepts one.
+            by: who sends it, for the journal.
+
+        Raises:
+            NotPossible: the run has ended.
+            PayloadError: the value does not fit the signal's type, or is too large; nothing was sent.
+            NoWorker: nobody has answered; the signal is stored, and the next worker delivers it.
+        """
+        if isinstance(signal, Signal):
+            name, data = signal.name, signal.payload.encode(value)
+        else:
+            name, data = signal, as_json(value, f"signal {signal}")
+        check_signal(name, data, None if self._workflow is None else self._workflow.signals.get(name))
+        request = Request("signal", by, result=data, name=name, id=checked_signal_id(id))
+        await self._engine.backend.request(self.id, request)
 
     async def _request(
         self,
@@ -410,6 +439,18 @@ def operator(named: str | None) -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return "unknown"
+
+
+def as_json(value: Any, where: str) -> msgspec.Raw:
+    """A value of a type that this process may not know, as JSON.
+
+    Raises:
+        PayloadError: it has no JSON form.
+    """
+    try:
+        return msgspec.Raw(msgspec.json.encode(value, enc_hook=_model_json))
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise PayloadError(f"{where}: {value!r:.200} cannot be stored as JSON: {error}.") from error
 
 
 def _model_json(value: Any) -> Any:

@@ -49,6 +49,15 @@ class StepDescription(msgspec.Struct, frozen=True):
     next_attempt_at: float | None = None
 
 
+class SignalDescription(msgspec.Struct, frozen=True):
+    """A signal that was accepted and never received; ``received_at``: when it came, in seconds since 1970."""
+
+    number: int
+    name: str
+    value: Any
+    received_at: float
+
+
 class Description(msgspec.Struct, frozen=True):
     """A whole run. ``parked`` tells for each parked step (or "code") why; times in seconds since 1970."""
 
@@ -68,6 +77,7 @@ class Description(msgspec.Struct, frozen=True):
     residue: list[str]
     parked: dict[str, str]
     waiting_for: str
+    signals_left: list[SignalDescription] = []
 
 
 class HistoryItem(msgspec.Struct, frozen=True):
@@ -117,6 +127,7 @@ def describe(entries: Sequence[journal.Entry]) -> Description:
             run.steps[number].name if number else "code": reason for number, (reason, _) in run.parked.items()
         },
         waiting_for=_waiting_for(run),
+        signals_left=_signals_left(entries, run.signals_left),
     )
 
 
@@ -147,6 +158,18 @@ def _times(entries: Iterable[journal.Entry]) -> dict[int, tuple[float, float | N
             ):
                 times[event.step] = times[event.step][0], entry.at
     return times
+
+
+def _signals_left(entries: Iterable[journal.Entry], numbers: Sequence[int]) -> list[SignalDescription]:
+    if not numbers:
+        return []
+    wanted = frozenset(numbers)
+    return [
+        SignalDescription(event.number, event.name, _plain(event.payload), entry.at)
+        for entry in entries
+        for event in entry.events
+        if isinstance(event, journal.SignalReceived) and event.number in wanted
+    ]
 
 
 def _step(record: StepRecord, began_at: float, settled_at: float | None) -> StepDescription:
@@ -183,6 +206,7 @@ def _waiting_for(run: RunState) -> str:
         f"{'undoing ' if record.state is UNDOING else ''}step {record.name}{_trouble(record)}"
         for record in active
     ]
+    waits += [f"signal {name}" for name in run.awaited]
     waits += [f"timer {timer}, due {due:.3f}" for timer, due in run.timers.items()]
     return ", ".join(waits) or "its worker"
 

@@ -123,6 +123,9 @@ class Run:
         at = self.now
         return self.tell(lambda execution: execution.act(request, at))
 
+    def signal(self, name: str, value: Any = None, *, id: str = "") -> list[str]:
+        return self.act(signalling(name, value, id=id))
+
     def operate(self, action: Any, step: str = "", result: Any = None) -> list[str]:
         raw = msgspec.Raw(msgspec.json.encode(result))
         return self.act(Request(action, "ann", "because", step, raw))
@@ -185,6 +188,11 @@ class Run:
         self.execution.program.close()
 
 
+def signalling(name: str, value: Any = None, *, id: str = "") -> Request:
+    """The request that sends a signal."""
+    return Request("signal", "", result=msgspec.Raw(msgspec.json.encode(value)), name=name, id=id)
+
+
 def fresh_execution(workflow: mg.Workflow[..., Any]) -> Execution:
     return Execution(workflow, CoroutineProgram(workflow))
 
@@ -243,6 +251,12 @@ def _in_words(event: journal.AnyEvent, state: RunState) -> str:  # noqa: C901, P
             return f"timer {event.timer} fired"
         case journal.TimerCancelled():
             return f"timer {event.timer} cancelled"
+        case journal.SignalReceived():
+            return f"signal {event.number}: {event.name} {bytes(event.payload).decode()}"
+        case journal.SignalsAwaited():
+            return f"waits for {', '.join(event.names) or 'no signal'}"
+        case journal.SignalsLeft():
+            return f"left: {', '.join(map(str, event.signals))}"
         case journal.CompensationScheduled():
             return f"undo {name}"
         case journal.CompensationCompleted():

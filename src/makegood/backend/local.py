@@ -18,6 +18,7 @@ from makegood.backend.follow import Follower
 from makegood.backend.schedules import Schedules
 from makegood.engine import journal
 from makegood.engine.folds import folded
+from makegood.engine.operator import has_ended
 from makegood.errors import NotPossible, NoWorker, RunConflict, RunNotFound, StoreFull, StoreLocked
 from makegood.store.codec import submission, unseal
 from makegood.worker.changes import Changes
@@ -201,7 +202,7 @@ class LocalBackend:
         if row is None:
             raise not_found(run_id)
         if row.ended_at is not None:
-            raise NotPossible(f"run {run_id} cannot {request.action}: it has already ended, {row.status}.")
+            raise has_ended(request, run_id, row.status)
         number = await self.store.post(run_id, msgspec.json.encode(request))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):

@@ -6,6 +6,7 @@ import inspect
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from makegood.definition.signal import Signal, by_name
 from makegood.definition.step import Step
 from makegood.definition.workflow import Workflow
 from makegood.errors import DefinitionError, UnknownWorkflow
@@ -19,6 +20,7 @@ class Registry:
 
     def __init__(self, definitions: Iterable[ModuleType | Workflow[..., Any]] = ()) -> None:
         self._workflows: dict[str, Workflow[..., Any]] = {}
+        self._signals: dict[str, Signal[Any]] = {}
         for definition in definitions:
             self.add(definition)
 
@@ -26,9 +28,10 @@ class Registry:
         """Add a workflow, or every workflow of a module. True if there was anything new.
 
         Raises:
-            DefinitionError: another workflow has the same name, an annotation cannot be stored, or it is neither.
+            DefinitionError: another workflow or signal has the same name, an annotation cannot be stored, or it is neither.
         """
         if isinstance(definition, ModuleType):
+            self._signals = by_name(vars(definition).values(), self._signals)
             found = [value for value in vars(definition).values() if isinstance(value, Workflow)]
             return sum(map(self.add, found)) > 0
         if not isinstance(definition, Workflow):
@@ -42,6 +45,7 @@ class Registry:
                 f"two workflows are called {definition.name}: one of {known.__module__} and one of {definition.__module__}. "
                 "Give one of them another name: @mg.workflow(name=…)."
             )
+        self._signals = by_name(definition.signals.values(), self._signals)
         definition.signature.resolve()
         _check_step_names(definition)
         self._workflows[definition.name] = definition

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     import msgspec
 
+    from makegood.definition.signal import Signal
     from makegood.definition.step import Step
+
+T = TypeVar("T")
 
 
 class Scope(Protocol):
@@ -21,6 +24,8 @@ class Scope(Protocol):
     ) -> Coroutine[Any, Any, Any]: ...
 
     def update_view(self, fields: dict[str, msgspec.Raw]) -> None: ...
+
+    def receive(self, signal: Signal[T], limit_seconds: float | None) -> Coroutine[Any, Any, T]: ...
 
 
 current_scope: ContextVar[Scope | None] = ContextVar("makegood_scope", default=None)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from makegood.definition.schedule import checked_schedule
+from makegood.definition.signal import Signal, signals_of
 from makegood.definition.signature import Signature
 from makegood.definition.validation import checked_function, checked_name, checked_tick_parameter
 from makegood.errors import DefinitionError, OutsideWorkflow
@@ -51,6 +53,11 @@ class Workflow(Generic[P, R]):
         if self._tick.kind is self._tick.KEYWORD_ONLY:
             return self.signature.encode_arguments((), {self._tick.name: tick})
         return self.signature.encode_arguments((tick,), {})
+
+    @cached_property
+    def signals(self) -> dict[str, Signal[Any]]:
+        """The signals by name that its module declares, or the functions around it."""
+        return signals_of(self.function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         raise OutsideWorkflow(

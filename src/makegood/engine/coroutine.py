@@ -7,12 +7,13 @@ way (steps, timers) is left in ``decisions``.
 from __future__ import annotations
 
 from asyncio import _get_running_loop, _set_running_loop
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from makegood.definition.scope import current_scope
 from makegood.engine.journal import StepCancelled, StepScheduled, ViewUpdated
 from makegood.engine.loop import CLOSING_ROUNDS, NO_CONTEXT, DeterministicLoop
 from makegood.engine.main_task import MainTask, StepCall
+from makegood.engine.signals import Signals
 from makegood.engine.views import PENDING, checked_view
 from makegood.errors import UsageError
 
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
 
     import msgspec
 
+    from makegood.definition.signal import Signal
     from makegood.definition.step import Step
     from makegood.definition.workflow import Workflow
+    from makegood.engine.journal import SignalReceived
+
+T = TypeVar("T")
 
 
 class CoroutineProgram(DeterministicLoop):
@@ -34,6 +39,7 @@ class CoroutineProgram(DeterministicLoop):
     value: Any = None
     _main: MainTask | None = None
     _published: dict[str, int] | None = None
+    _signals: Signals | None = None
 
     def __init__(self, workflow: Workflow[..., Any]) -> None:
         super().__init__(workflow.name)
@@ -77,6 +83,23 @@ class CoroutineProgram(DeterministicLoop):
             self._main.cancel(reason or None)
             self._drive()
 
+    def deliver(self, signal: SignalReceived) -> None:
+        self._mailboxes().deliver(signal)
+        if not self.finished:
+            self._drive()
+
+    @property
+    def unread(self) -> list[SignalReceived]:
+        return [] if self._signals is None else self._signals.unread
+
+    def declared_signal(self, name: str) -> Signal[Any] | None:
+        return self._mailboxes().declared(name)
+
+    def _mailboxes(self) -> Signals:
+        if self._signals is None:
+            self._signals = Signals(self.workflow.signals)
+        return self._signals
+
     def fail(self, error: Exception) -> None:
         self.finished = True
         self._ready.clear()
@@ -96,6 +119,7 @@ class CoroutineProgram(DeterministicLoop):
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - no public way
                 self._discard(task.get_coro())
+        self._signals = None
         # The program, its context and its tasks refer to each other: let go, so that no collector is needed.
         self._main, self._context = None, NO_CONTEXT
         if self.error is not None:
@@ -134,7 +158,12 @@ class CoroutineProgram(DeterministicLoop):
             if main.finished and not self.finished:
                 self.value = main.value
                 self._finish(main.error or self._overlooked())
-            self.idle = not (self._calls or self._timers or self.finished)
+            signals = self._signals
+            if signals is not None:
+                self.decisions += signals.change()
+            self.idle = not (
+                self._calls or self._timers or self.finished or (signals is not None and signals.awaited)
+            )
         finally:
             _set_running_loop(outer)
 
@@ -207,3 +236,8 @@ class CoroutineProgram(DeterministicLoop):
             self.decisions.append(StepCancelled(call.number))
             if self._main is not None and self._main.waiting_for is call:
                 self.call_soon(self._main.wake)
+
+    def receive(self, signal: Signal[T], limit_seconds: float | None) -> Coroutine[Any, Any, T]:
+        if self._closed:
+            raise GeneratorExit
+        return self._mailboxes().receive(signal, limit_seconds)

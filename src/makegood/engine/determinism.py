@@ -19,7 +19,7 @@ def fits(recorded: journal.Decision, decided: journal.Decision) -> bool:
         decided, journal.CompensationScheduled
     ):
         return recorded.step == decided.step
-    if isinstance(recorded, (journal.StepCancelled, journal.TimerCancelled)):
+    if isinstance(recorded, (journal.StepCancelled, journal.TimerCancelled, journal.SignalsAwaited)):
         return recorded == decided
     return type(recorded) is type(decided)
 
@@ -46,5 +46,5 @@ def mismatch(run: RunState, recorded: journal.AnyEvent, decided: journal.Decisio
 def in_words(event: journal.AnyEvent) -> str:
     """The event as a few words: ``StepScheduled 2: reserve_stock``."""
     number = getattr(event, "step", getattr(event, "timer", ""))
-    name = getattr(event, "name", "")
+    name = getattr(event, "name", "") or ", ".join(getattr(event, "names", ()))
     return f"{type(event).__name__}{f' {number}' if number != '' else ''}{f': {name}' if name else ''}"

@@ -14,6 +14,7 @@ import msgspec
 
 from makegood.definition.payload import NULL
 from makegood.definition.retry import wait_before
+from makegood.definition.signal import check_signal
 from makegood.engine import journal
 from makegood.engine.determinism import fits, mismatch
 from makegood.engine.folds import FOLDS, apply
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 NO_FAILURE = Failure("", "")
 LOST = Failure("WorkerLost", "the process that ran this attempt ended before it could record the outcome")
 STUCK = (
-    "workflow {} waits for something that nothing durable will ever answer: no step, no timer. "
+    "workflow {} waits for something that nothing durable will ever answer: no step, no timer, no signal. "
     "A future or event of its own is lost in a crash; wait for a step, a timer or a signal."
 )
 
@@ -127,18 +128,20 @@ class Execution(msgspec.Struct, gc=False, eq=False):
 
         Raises:
             NotPossible: the state does not admit it; nothing was recorded.
-            PayloadError: the result of a ``resolve`` does not fit the step; nothing was recorded.
+            UsageError: the result of a ``resolve``, or a signal, cannot be taken; nothing was recorded.
         """
         facts = facts_for(request, self.state)
         for fact in facts:
             if isinstance(fact, journal.StepCompleted):
                 self.program.steps[fact.step].signature.decode_result(fact.result)
+            elif isinstance(fact, journal.SignalReceived):
+                check_signal(fact.name, fact.payload, self.program.declared_signal(fact.name))
         for fact in facts:
             self._record(fact, at)
 
     def terminate(self) -> None:
         """End at once: nothing more of the workflow runs."""
-        self._decide(termination(self.state))
+        self._end(termination(self.state))
 
     def resumed(self, acted: journal.OperatorActed, at: float) -> None:
         """An operator had the run tried again after its code was corrected."""
@@ -286,9 +289,15 @@ class Execution(msgspec.Struct, gc=False, eq=False):
             self._undoing = self._undo_plan.pop()
             self._decide(self._scheduled_undo(self._undoing.number))
         elif state.rolling_back:
-            self._decide(ending_of_rollback(state, cancelled=state.cancelled))
+            self._end(ending_of_rollback(state, cancelled=state.cancelled))
         else:
-            self._decide(journal.RunCompleted(self._result))
+            self._end(journal.RunCompleted(self._result))
+
+    def _end(self, ending: journal.Ending) -> None:
+        left = self.program.unread
+        if left:
+            self._decide(journal.SignalsLeft([signal.number for signal in left]))
+        self._decide(ending)
 
     def _scheduled_undo(self, step: int) -> journal.CompensationScheduled:
         undo = self.program.steps[step].undo
@@ -382,6 +391,7 @@ REACTIONS: dict[type[journal.Event], Callable[[Execution, Any], None]] = {
     journal.StepFailed: _on_step_failed,
     journal.ProbeAnswered: _on_probe_answered,
     journal.TimerFired: lambda execution, fact: execution.program.fire(fact.timer),
+    journal.SignalReceived: lambda execution, fact: execution.program.deliver(fact),
     journal.CancelRequested: _on_cancel_requested,
     journal.OperatorActed: _on_operator_acted,
 }

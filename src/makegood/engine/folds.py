@@ -143,11 +143,30 @@ def _view_updated(run: RunState, event: journal.ViewUpdated) -> None:
     run.view = updated(run, event)
 
 
+def _signal_received(run: RunState, event: journal.SignalReceived) -> None:
+    if event.number != run.signals + 1:
+        raise run.misplaced(event)
+    run.signals = event.number
+    if event.id:
+        if run.signal_ids is None:
+            run.signal_ids = set()
+        run.signal_ids.add(event.id)
+
+
+def _signals_awaited(run: RunState, event: journal.SignalsAwaited) -> None:
+    run.awaited = event.names
+
+
+def _signals_left(run: RunState, event: journal.SignalsLeft) -> None:
+    run.signals_left = event.signals
+
+
 def _rollback_started(run: RunState, event: journal.RollbackStarted) -> None:
     if run.rolling_back:
         raise run.misplaced(event)
     run.rolling_back, run.cancelled = True, event.cancelled
     run.failure, run.failed_step = event.failure, event.step
+    run.awaited = ()
 
 
 def _honest(run: RunState, event: journal.Ending) -> bool:
@@ -168,6 +187,7 @@ def _ended(run: RunState, event: journal.Ending) -> None:
         raise run.misplaced(event)
     run.status_, run.ended_at = ENDINGS[type(event)], run.clock
     run.timers.clear()
+    run.awaited = ()
     if isinstance(event, journal.RunCompleted):
         run.result = event.result
 
@@ -194,6 +214,9 @@ FOLDS: dict[type[journal.Event], Callable[[RunState, Any], None]] = {
     journal.Pivoted: _pivoted,
     journal.SagaRollbackStarted: _saga_rollback_started,
     journal.ViewUpdated: _view_updated,
+    journal.SignalReceived: _signal_received,
+    journal.SignalsAwaited: _signals_awaited,
+    journal.SignalsLeft: _signals_left,
     journal.RollbackStarted: _rollback_started,
     **dict.fromkeys(ENDINGS, _ended),
 }

@@ -116,6 +116,16 @@ class CancelRequested(Event, frozen=True):
     why: str = ""
 
 
+class SignalReceived(Event, frozen=True):
+    """A signal was accepted, the run's ``number``-th; ``id`` tells it from a repetition, ``by`` says who sent it."""
+
+    number: int
+    name: str
+    payload: msgspec.Raw = NULL
+    id: str = ""
+    by: str = ""
+
+
 # ---- decisions -------------------------------------------------------------------------------------------------------
 
 
@@ -176,6 +186,18 @@ class ViewUpdated(Event, frozen=True):
     open: list[int] = []
 
 
+class SignalsAwaited(Event, frozen=True):
+    """From here on the workflow waits for signals of these names; that it takes one follows from its coming."""
+
+    names: list[str] = []
+
+
+class SignalsLeft(Event, frozen=True):
+    """The run is about to end without having received these signals, by their numbers."""
+
+    signals: list[int]
+
+
 class RollbackStarted(Event, frozen=True):
     failure: Failure
     step: str = ""
@@ -224,6 +246,7 @@ Fact: TypeAlias = (
     | RunParked
     | OperatorActed
     | CancelRequested
+    | SignalReceived
 )
 Ending: TypeAlias = RunCompleted | RunFailed | RunCompensated | RunCancelled | RunTerminated
 Decision: TypeAlias = (
@@ -235,6 +258,8 @@ Decision: TypeAlias = (
     | Pivoted
     | SagaRollbackStarted
     | ViewUpdated
+    | SignalsAwaited
+    | SignalsLeft
     | RollbackStarted
     | CompensationScheduled
     | RunCompleted
@@ -255,6 +280,8 @@ DECISIONS: frozenset[type[Event]] = frozenset(
         Pivoted,
         SagaRollbackStarted,
         ViewUpdated,
+        SignalsAwaited,
+        SignalsLeft,
         RollbackStarted,
         CompensationScheduled,
         RunCompleted,

@@ -1,4 +1,4 @@
-"""What an operator may do with a parked run, as facts to record; or why not, and what is possible instead."""
+"""What comes to a run from outside (an operator's wish, a signal), as facts to record; or why not, and what is possible."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from makegood.engine.run import EXHAUSTED, RunState, Status
 from makegood.errors import NotPossible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from makegood.engine.run import StepRecord
 
-Action: TypeAlias = Literal["retry", "skip", "resolve", "cancel", "terminate"]
+Action: TypeAlias = Literal["retry", "skip", "resolve", "cancel", "terminate", "signal"]
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An operator's wish, as it travels from any process to the worker that owns the run.
+    """A wish, as it travels from any process to the worker that owns the run.
 
-    ``step`` names the parked step, "" for the only one; ``result`` is JSON, for ``resolve``; ``compensate``: what was
-    done is to be undone, for ``terminate``.
+    ``step`` names the parked step, "" for the only one; ``result`` is JSON: what a step is resolved with, or a signal's
+    payload; ``compensate``: what was done is to be undone, for ``terminate``. ``name`` and ``id`` are the signal's.
     """
 
     action: Action
@@ -30,6 +32,8 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     step: str = ""
     result: msgspec.Raw = NULL
     compensate: bool = False
+    name: str = ""
+    id: str = ""
 
 
 def facts_for(request: Request, run: RunState) -> list[journal.AnyEvent]:
@@ -38,16 +42,24 @@ def facts_for(request: Request, run: RunState) -> list[journal.AnyEvent]:
     Raises:
         NotPossible: the run's state does not admit it.
     """
-    if request.action == "cancel":
-        return _cancel(request, run)
-    if request.action == "terminate":
-        return [_terminate(request, run)]
+    match request.action:
+        case "cancel" | "terminate" | "signal":
+            if run.status_ is not None:
+                raise has_ended(request, run.id, run.status_)
+            return WHENEVER[request.action](request, run)
+        case action:
+            return _for_parked_step(action, request, run)
+
+
+def _for_parked_step(
+    action: Literal["retry", "skip", "resolve"], request: Request, run: RunState
+) -> list[journal.AnyEvent]:
     record = parked_step(run, request)
-    acted = journal.OperatorActed(request.action, request.by, request.why, record.number)
-    if request.action == "retry":
+    acted = journal.OperatorActed(action, request.by, request.why, record.number)
+    if action == "retry":
         return [acted]
     forward = record.state is EXHAUSTED
-    if request.action == "skip":
+    if action == "skip":
         skipped = (
             journal.StepSkipped(record.number) if forward else journal.CompensationSkipped(record.number)
         )
@@ -57,18 +69,38 @@ def facts_for(request: Request, run: RunState) -> list[journal.AnyEvent]:
     return [acted, journal.CompensationCompleted(record.number, record.attempts, request.by)]
 
 
+def has_ended(request: Request, run_id: str, status: str) -> NotPossible:
+    """The error for a wish that comes too late."""
+    refusals = {
+        "signal": f"takes no signal {request.name}",
+        "cancel": "cannot be cancelled",
+    }
+    refused = refusals.get(request.action, f"cannot {request.action}")
+    return NotPossible(f"run {run_id} {refused}: it has already ended, {status}.")
+
+
+def _signal(request: Request, run: RunState) -> list[journal.AnyEvent]:
+    if request.id and run.signal_ids is not None and request.id in run.signal_ids:
+        return []
+    return [journal.SignalReceived(run.signals + 1, request.name, request.result, request.id, request.by)]
+
+
 def _cancel(request: Request, run: RunState) -> list[journal.AnyEvent]:
-    if run.status_ is not None:
-        raise NotPossible(f"run {run.id} cannot be cancelled: it has already ended, {run.status_}.")
     if run.cancel_requested:
         return []
     return [journal.CancelRequested(request.by, request.why)]
 
 
-def _terminate(request: Request, run: RunState) -> journal.OperatorActed:
-    if run.status_ is not None:
-        raise NotPossible(f"run {run.id} cannot be terminated: it has already ended, {run.status_}.")
-    return journal.OperatorActed("terminate", request.by, request.why, compensate=request.compensate)
+def _terminate(request: Request, _run: RunState) -> list[journal.AnyEvent]:
+    return [journal.OperatorActed("terminate", request.by, request.why, compensate=request.compensate)]
+
+
+WHENEVER: dict[str, Callable[[Request, RunState], list[journal.AnyEvent]]] = {
+    "cancel": _cancel,
+    "terminate": _terminate,
+    "signal": _signal,
+}
+"""What is possible in every state of a run that has not ended."""
 
 
 def parked_step(run: RunState, request: Request) -> StepRecord:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import msgspec
 
+    from makegood.definition.signal import Signal
     from makegood.definition.step import Step
-    from makegood.engine.journal import Decision
+    from makegood.engine.journal import Decision, SignalReceived
 
 
 class Program(Protocol):
@@ -48,6 +49,16 @@ class Program(Protocol):
 
     def fail(self, error: Exception) -> None:
         """End it as if it had raised this."""
+
+    def deliver(self, signal: SignalReceived) -> None:
+        """A signal has come: for whoever waits for it, or for later."""
+
+    @property
+    def unread(self) -> list[SignalReceived]:
+        """The signals that have come and were not received, in the order of their coming."""
+
+    def declared_signal(self, name: str) -> Signal[Any] | None:
+        """The signal of that name, if the program has one."""
 
     def close(self) -> None:
         """Forget it without running any more of it."""

@@ -24,6 +24,7 @@ A run:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -154,6 +155,10 @@ class RunState(msgspec.Struct, gc=False):
     steps: dict[int, StepRecord] = {}
     in_flight: int = 0
     timers: dict[int, float] = {}
+    signals: int = 0  # accepted so far
+    signal_ids: set[str] | None = None
+    awaited: Sequence[str] = ()  # names of the signals that the workflow waits for
+    signals_left: Sequence[int] = ()
     parked: dict[int, tuple[str, float]] = {}  # step (0: the code) → reason, since when
     rolling_back: bool = False
     cancel_requested: bool = False

@@ -16,7 +16,7 @@ from makegood.engine import journal
 from makegood.engine.coroutine import CoroutineProgram
 from makegood.engine.execution import Execution
 from makegood.engine.folds import folded
-from makegood.engine.operator import Request
+from makegood.engine.operator import Request, has_ended
 from makegood.errors import (
     DeterminismError,
     JournalCorrupt,
@@ -42,6 +42,10 @@ REFUSED_WAIT_SECONDS = 0.05
 ADOPT_AT_ONCE = 200
 
 _request_decoder = msgspec.json.Decoder(Request)
+
+
+class NotYet(Exception):
+    """A signal to a run that cannot be driven now stays in the inbox until it can."""
 
 
 class Recovery:
@@ -230,6 +234,9 @@ class Recovery:
             answer = InboxAnswer(request.number)
             try:
                 done = await self._grant(request, answer)
+            except NotYet:
+                self._granted.discard(request.number)
+                continue
             except MakegoodError as error:
                 answer, done = InboxAnswer(request.number, str(error)), False
             if not done:
@@ -257,9 +264,7 @@ class Recovery:
             if row is None:
                 raise NotPossible(f"there is no run {run_id} in this store.")
             if row.ended_at is not None:
-                raise NotPossible(
-                    f"run {run_id} cannot {request.action}: it has already ended, {row.status}."
-                )
+                raise has_ended(request, run_id, row.status)
             known = row.workflow in worker.registry.names and run_id not in self.unfit
             if known and request.action != "terminate":
                 run = await self.load(row)
@@ -274,12 +279,15 @@ class Recovery:
             await terminate(self._worker, row, request, answers)
             self.unfit.pop(row.id, None)
             return True
+        if request.action == "signal":
+            raise NotYet
         if request.action != "retry" or row.workflow not in self._worker.registry.names:
             raise NotPossible(
                 f"run {row.id} cannot {request.action}: {self.why_not(row.id, row.workflow)} "
                 "What is possible in every state: terminate."
             )
         await self.take_in(row, journal.OperatorActed("resume", request.by, request.why))
+        self.look()
         return False
 
     def why_not(self, run_id: str, workflow: str) -> str:
