@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
 
 class Signature:
-    """The parameters and the result of one function, with their payload types."""
+    """The parameters and the result of one function, with their payload types.
 
-    def __init__(self, function: Callable[..., Any], kind: str) -> None:
+    The first ``given`` parameters are not the caller's: the engine gives them (a transaction's connection).
+    """
+
+    def __init__(self, function: Callable[..., Any], kind: str, given: int = 0) -> None:
         self.function = function
         self.where = f"{kind} {function.__name__}"
-        self._signature = inspect.signature(function)
+        whole = inspect.signature(function)
+        self._signature = whole.replace(parameters=list(whole.parameters.values())[given:])
         self._names = tuple(self._signature.parameters)
         self._keyword_names = []
         for parameter in self._signature.parameters.values():
@@ -38,6 +42,11 @@ class Signature:
                 self._keyword_names.append(parameter.name)
         self._positional_count = len(self._names) - len(self._keyword_names)
         self._complete_count = -1 if self._keyword_names else len(self._names)
+
+    @property
+    def parameters(self) -> list[inspect.Parameter]:
+        """The caller's parameters."""
+        return list(self._signature.parameters.values())
 
     def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> msgspec.Raw:
         """Check the arguments against the signature and encode them.

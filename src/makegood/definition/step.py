@@ -51,12 +51,16 @@ class StepOptions(msgspec.Struct, frozen=True):
 
 
 class Compensation(msgspec.Struct, frozen=True):
-    """How a step is undone: a function of its result (None: nobody knows) and its arguments."""
+    """How a step is undone: a function of its result (None: nobody knows) and its arguments.
+
+    ``transacts``: it is a transaction and takes the store's connection before them.
+    """
 
     function: Callable[..., Any]
     is_async: bool
     retry: Retry | None = DEFAULT_RETRY
     timeout_seconds: float | None = None
+    transacts: bool = False
 
 
 class Safeguards(msgspec.Struct):
@@ -73,12 +77,15 @@ class Step(Generic[P, R]):
     A call that is never awaited is still waited for before the run ends.
     """
 
+    kind = "step"
+    transactional = False  # see definition.transaction
+
     def __init__(self, function: Callable[..., Any], options: StepOptions) -> None:
         self.function = function
         self.is_async = inspect.iscoroutinefunction(function)
         self.options_ = options
         self.first_wait_seconds = wait_before(options.retry, 1, 0.5) or 0.0
-        self.signature = Signature(function, "step")
+        self.signature = Signature(function, self.kind, int(self.transactional))
         self.safeguards = Safeguards()
         self.__name__ = options.name
         self.__doc__ = function.__doc__
@@ -137,7 +144,7 @@ class Step(Generic[P, R]):
         same = self.options_
         exhausted = same.on_exhausted if on_exhausted is None else on_exhausted
         checked_choice(exhausted, ("fail", "park"), "on_exhausted")
-        other: Step[P, Any] = Step(
+        other: Step[P, Any] = type(self)(
             self.function,
             msgspec.structs.replace(
                 same,
@@ -174,24 +181,40 @@ class Step(Generic[P, R]):
         """
 
         def declare(undo: Callable[..., U]) -> Callable[..., U]:
-            if self.undo is not None:
-                raise DefinitionError(
-                    f"step {self.options_.name} already has a compensation, {self.undo.function.__name__}."
-                )
-            checked_function(undo, f"compensation of step {self.options_.name}")
-            self._check_parameters("compensation", undo, skipping=1)
+            self._check_undo(undo, given=1)
             if not accepts_none_first(undo):
                 raise DefinitionError(
                     f"compensation {undo.__name__} of step {self.options_.name}: the first parameter is the step's result "
                     "and is None when nobody knows it. Annotate it as `… | None` and handle None."
                 )
-            is_async = inspect.iscoroutinefunction(undo)
-            self.safeguards.undo = Compensation(
-                undo, is_async, checked_retry(retry), timeout_seconds(timeout)
-            )
+            self._declare_undo(undo, retry, timeout)
             return undo
 
         return declare if function is None else declare(function)
+
+    def _check_undo(self, undo: Callable[..., Any], given: int) -> None:
+        if self.undo is not None:
+            raise DefinitionError(
+                f"{self.kind} {self.options_.name} already has a compensation, {self.undo.function.__name__}."
+            )
+        checked_function(undo, f"compensation of {self.kind} {self.options_.name}")
+        self._check_parameters("compensation", undo, given)
+
+    def _declare_undo(
+        self,
+        undo: Callable[..., Any],
+        retry: Retry | None,
+        timeout: float | timedelta | None,
+        *,
+        transacts: bool = False,
+    ) -> None:
+        self.safeguards.undo = Compensation(
+            undo,
+            inspect.iscoroutinefunction(undo),
+            checked_retry(retry),
+            timeout_seconds(timeout),
+            transacts,
+        )
 
     @overload
     def probe(
@@ -209,7 +232,7 @@ class Step(Generic[P, R]):
                 f"step {self.options_.name} already has a probe, {self.probe_function.__name__}."
             )
         checked_function(function, f"probe of step {self.options_.name}")
-        self._check_parameters("probe", function, skipping=0)
+        self._check_parameters("probe", function, given=0)
         self.safeguards.probe = function
         return function
 
@@ -241,20 +264,22 @@ class Step(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<step {self.options_.name}>"
 
-    def _check_parameters(self, kind: str, function: Callable[..., Any], skipping: int) -> None:
-        own = list(inspect.signature(self.function).parameters.values())
+    def transacts(self, _kind: Literal["do", "undo", "probe"]) -> bool:
+        """Whether the function for this kind of attempt is a transaction of the store: done, or it never happened."""
+        return False
+
+    def _check_parameters(self, kind: str, function: Callable[..., Any], given: int) -> None:
         others = list(inspect.signature(function).parameters.values())
-        takes_result = bool(others) and others[0].kind in (
-            others[0].POSITIONAL_ONLY,
-            others[0].POSITIONAL_OR_KEYWORD,
+        takes_given = len(others) >= given and all(
+            one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in others[:given]
         )
-        same = [(p.name, p.kind) for p in own] == [(p.name, p.kind) for p in others[skipping:]]
-        if not same or (skipping and not takes_result):
-            first = "the result first, then " if skipping else ""
+        own = self.signature.parameters
+        if not takes_given or [(p.name, p.kind) for p in own] != [(p.name, p.kind) for p in others[given:]]:
+            first = ("", "the result first, then ", "the connection and the result first, then ")[given]
             expected = ", ".join(p.name for p in own) or "nothing"
             raise DefinitionError(
-                f"{kind} {function.__name__} of step {self.options_.name} must take {first}the step's own parameters: "
-                f"{expected}."
+                f"{kind} {function.__name__} of {self.kind} {self.options_.name} must take {first}the {self.kind}'s "
+                f"own parameters: {expected}."
             )
 
 
