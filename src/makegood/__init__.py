@@ -7,6 +7,7 @@ from makegood.definition.schedule import Schedule
 from makegood.definition.signal import Signal
 from makegood.definition.sleep import DAY, HOUR, MINUTE, WEEK, sleep, sleep_until
 from makegood.definition.step import NotDone, Step, step
+from makegood.definition.transaction import Connection, Transaction, transaction
 from makegood.definition.view import update_view
 from makegood.definition.workflow import Workflow, workflow
 from makegood.errors import (
@@ -45,6 +46,7 @@ __all__ = [
     "HOUR",
     "MINUTE",
     "WEEK",
+    "Connection",
     "DefinitionError",
     "DeterminismError",
     "Engine",
@@ -78,6 +80,7 @@ __all__ = [
     "StoreFull",
     "StoreLocked",
     "StoreReadOnly",
+    "Transaction",
     "UnknownWorkflow",
     "UsageError",
     "Workflow",
@@ -87,6 +90,7 @@ __all__ = [
     "sleep",
     "sleep_until",
     "step",
+    "transaction",
     "update_view",
     "workflow",
 ]

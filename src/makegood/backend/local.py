@@ -192,7 +192,12 @@ class LocalBackend:
             if run_id not in self.worker.runs and await self.find(run_id) is None:
                 raise not_found(run_id)
             await self.worker.recovery.request(run_id, request, [])
+            run = self.worker.runs.get(run_id)
             await self.worker.committer.flushed()
+            if run is not None and run.overtaken:
+                raise StoreFull(
+                    f"run {run_id}: the store was full, and {request.action} may be lost: ask again."
+                )
         else:
             await self._post(run_id, request)
 

@@ -37,9 +37,7 @@ DEFAULT_TIMEOUT_SECONDS = 5.0
 class Connection(Protocol):
     """The store's own connection, as a transaction sees it; it works until the function returns."""
 
-    def execute(
-        self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
-    ) -> list[tuple[Any, ...]]:
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Run SQL and return all its rows."""
 
     def executemany(self, sql: str, many: Iterable[Sequence[Any] | Mapping[str, Any]]) -> None:

@@ -170,8 +170,10 @@ class Execution(msgspec.Struct, gc=False, eq=False):
             if record.cancelled and waiting and record.state is not UNDOING:
                 self.step_stopped(record.number, at)
             elif not waiting:
+                undoing = record.state is UNDOING
+                unknown = not self.program.steps[record.number].transacts("undo" if undoing else "do")
                 self.attempt_failed(
-                    record.number, record.attempts + 1, LOST, at, dice, unknown=True, lost=True
+                    record.number, record.attempts + 1, LOST, at, dice, unknown=unknown, lost=True
                 )
 
     # ---- replay --------------------------------------------------------------------------------------------------

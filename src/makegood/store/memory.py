@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from makegood.errors import StoreError, StoreFenced
-from makegood.store.protocol import InboxAnswer, InboxRequest, RunRow, ScheduleRow, SealedEntry, Write
+from makegood.errors import StoreError, StoreFenced, UsageError
+from makegood.store.protocol import (
+    InboxAnswer,
+    InboxRequest,
+    RolledBack,
+    RunRow,
+    ScheduleRow,
+    SealedEntry,
+    Write,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from makegood.definition.transaction import Connection
+
+T = TypeVar("T")
 
 
 class MemoryStore:
@@ -63,6 +75,17 @@ class MemoryStore:
             elif not self._create(write, epoch):
                 taken.append(write)
         return taken
+
+    async def transact(
+        self,
+        epoch: int,
+        work: Callable[[Connection], T],
+        timeout_seconds: float | None,
+        writes_for: Callable[[T], Sequence[Write]],
+    ) -> list[Write]:
+        raise RolledBack from UsageError(
+            "memory:// has no SQL, and so no transactions: use a database, such as sqlite:///orders.db."
+        )
 
     def _create(self, write: Write, owner: int) -> bool:
         if write.id in self._rows:

@@ -7,12 +7,16 @@ newest may commit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from makegood.definition.transaction import Connection
+
+T = TypeVar("T")
 
 
 class RunRow(msgspec.Struct, frozen=True, gc=False):
@@ -79,6 +83,10 @@ class ScheduleRow(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class RolledBack(Exception):
+    """A transaction was rolled back because of what its function raised, the cause (None: nobody wants it any more)."""
+
+
 class Store(Protocol):
     """Durable storage. Nothing is acknowledged before it would survive the loss of power."""
 
@@ -107,6 +115,22 @@ class Store(Protocol):
             StoreFenced: a newer incarnation has taken over; nothing was written.
             StoreFull: the disk is full; nothing was written, and trying again is safe.
             StoreError: the outcome is unknown; the worker must stop, and recovery will look.
+        """
+
+    async def transact(
+        self,
+        epoch: int,
+        work: Callable[[Connection], T],
+        timeout_seconds: float | None,
+        writes_for: Callable[[T], Sequence[Write]],
+    ) -> list[Write]:
+        """``commit`` what ``writes_for`` makes of the result of ``work``, in one transaction with what that does.
+
+        ``work`` is called in a thread, for at most so long; ``writes_for`` on the event loop.
+
+        Raises:
+            RolledBack: by either of the two; nothing was written.
+            StoreFenced, StoreFull, StoreError: as ``commit``.
         """
 
     async def adopt(self, epoch: int, workflows: Sequence[str], limit: int, now: float = 0.0) -> list[RunRow]:

@@ -13,7 +13,7 @@ import errno
 import math
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 import msgspec
@@ -23,7 +23,15 @@ from makegood.store.filelock import FileLock
 from makegood.store.migrations import check, migrate
 from makegood.store.protocol import InboxAnswer, InboxRequest, RunRow, ScheduleRow, SealedEntry, Write
 from makegood.store.sqlite_errors import explained
+from makegood.store.sqlite_transaction import make_apart
 from makegood.store.sqlite_writer import LOCKED_WAIT_SECONDS, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from makegood.definition.transaction import Connection
+
+T = TypeVar("T")
 
 READ_WAIT_SECONDS = 1.0
 LOOK_SECONDS = 0.05
@@ -120,17 +128,36 @@ class SqliteStore:
 
     async def commit(self, epoch: int, writes: Sequence[Write]) -> list[Write]:
         new = [write for write in writes if write.key is None]
-        taken: list[Write] = []
         try:
             async with self._writer:
                 self._check(epoch)
-                if new:
-                    taken = self._create(epoch, new)
-                self._append([write for write in writes if write.key is not None] if taken else writes)
+                return self._write(epoch, writes, new)
         except BaseException:
-            for write in new:
-                write.key = None
+            _without_keys(new)
             raise
+
+    async def transact(
+        self,
+        epoch: int,
+        work: Callable[[Connection], T],
+        timeout_seconds: float | None,
+        writes_for: Callable[[T], Sequence[Write]],
+    ) -> list[Write]:
+        new: list[Write] = []
+        try:
+            async with self._writer:
+                self._check(epoch)
+                result = await make_apart(self._writer.connection, work, timeout_seconds)
+                writes = writes_for(result)
+                new += (write for write in writes if write.key is None)
+                return self._write(epoch, writes, new)
+        except BaseException:
+            _without_keys(new)
+            raise
+
+    def _write(self, epoch: int, writes: Sequence[Write], new: Sequence[Write]) -> list[Write]:
+        taken = self._create(epoch, new) if new else []
+        self._append([write for write in writes if write.key is not None] if taken else writes)
         return taken
 
     def _append(self, writes: Sequence[Write]) -> None:
@@ -305,3 +332,9 @@ class SqliteStore:
             raise self._not_open()
         with explained(self.path), closing(self._reader.cursor()) as cursor:
             return cursor.execute(sql, parameters).fetchall()
+
+
+def _without_keys(new: Sequence[Write]) -> None:
+    """Nothing was written: forget the keys that these were given."""
+    for write in new:
+        write.key = None

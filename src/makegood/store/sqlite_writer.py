@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
@@ -17,6 +17,8 @@ from makegood.store.sqlite_errors import explain, explained
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+T = TypeVar("T")
 
 log = logging.getLogger("makegood")
 
@@ -85,7 +87,7 @@ class Writer:
             if self._disk_seconds < SLOW_DISK_SECONDS:
                 self.connection.execute("COMMIT")
             else:
-                await _to_the_end(asyncio.to_thread(self.connection.execute, "COMMIT"))
+                await to_the_end(asyncio.to_thread(self.connection.execute, "COMMIT"))
         except apsw.Error:
             self._roll_back()
             raise
@@ -96,7 +98,7 @@ class Writer:
             self.connection.execute("ROLLBACK")
 
 
-async def _to_the_end(work: Coroutine[Any, Any, object]) -> None:
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     """Await work that must not be left half done: a cancellation waits until it is over."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
@@ -105,6 +107,7 @@ async def _to_the_end(work: Coroutine[Any, Any, object]) -> None:
             await asyncio.shield(task)
         except asyncio.CancelledError as error:
             cancelled = error
-    task.result()
+    result = task.result()
     if cancelled is not None:
         raise cancelled
+    return result

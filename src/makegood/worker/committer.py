@@ -3,13 +3,14 @@
     queue ──▶ seal an entry per run ──▶ store.commit (one fsync) ──▶ carry out, run by run
 
 One run alone does not wait: the queue is taken as soon as the loop has finished what it was doing.
+Where a transaction step waits (``worker.transactions``), it is made first, and the queue goes out in its transaction.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from makegood.errors import StoreError, StoreFull, StoreLocked
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from makegood.store.protocol import Store, Write
     from makegood.worker.live import LiveRun
+    from makegood.worker.transactions import Transactions
+
+    Batch: TypeAlias = list[tuple[LiveRun, Write]]
 
 log = logging.getLogger("makegood")
 
@@ -33,11 +37,13 @@ class Committer:
         epoch: int,
         carry_out: Callable[[LiveRun], None],
         reject: Callable[[LiveRun], None],
+        transactions: Transactions | None = None,
     ) -> None:
         self._store = store
         self._epoch = epoch
         self._carry_out = carry_out
         self._reject = reject
+        self._transactions = transactions
         self._queue: list[LiveRun] = []
         self._wanted: asyncio.Future[None] | None = None
         self._committing = False
@@ -50,11 +56,14 @@ class Committer:
         if not run.queued and run.execution.events:
             run.queued = True
             self._queue.append(run)
-            wanted = self._wanted
-            if wanted is not None:
-                self._wanted = None
-                if not wanted.done():
-                    wanted.set_result(None)
+            if self._wanted is not None:
+                self.wake()
+
+    def wake(self) -> None:
+        """There is something to commit."""
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None and not wanted.done():
+            wanted.set_result(None)
 
     async def flushed(self) -> None:
         """Wait until everything enqueued so far is durable.
@@ -79,7 +88,7 @@ class Committer:
         loop = asyncio.get_running_loop()
         try:
             while True:
-                if not self._queue:
+                if not (self._queue or (self._transactions is not None and self._transactions.waiting)):
                     self._wanted = loop.create_future()
                     await self._wanted
                 await self._write()
@@ -89,20 +98,33 @@ class Committer:
             raise
 
     async def _write(self) -> None:
-        batch, self._queue = self._queue, []
-        writes = [run.seal(self._epoch) for run in batch]
         self._committing = True
-        taken = await self._commit(writes)
-        for run, write in zip(batch, writes, strict=True):
+        transactions = self._transactions
+        if transactions is None or not transactions.waiting or not await transactions.make_next(self):
+            await self.commit(self.take())
+        self._committing = False
+        self._commits += 1
+        if self._waiters:
+            self._release()
+
+    def take(self) -> Batch:
+        """Everything that is queued, sealed."""
+        queue, self._queue = self._queue, []
+        return [(run, run.seal(self._epoch)) for run in queue]
+
+    async def commit(self, batch: Batch) -> None:
+        """Write a batch, however long the store refuses, and carry it out."""
+        if batch:
+            self.carry_out(batch, await self._commit([write for _, write in batch]))
+
+    def carry_out(self, batch: Batch, taken: list[Write]) -> None:
+        """A batch is durable, but for the runs whose id was taken."""
+        for run, write in batch:
             if taken and write.key is None:
                 self._reject(run)
             else:
                 run.key = write.key
                 self._carry_out(run)
-        self._committing = False
-        self._commits += 1
-        if self._waiters:
-            self._release()
 
     def _release(self) -> None:
         waiting, self._waiters = self._waiters, []

@@ -35,9 +35,14 @@ def resume(worker: Worker, run: LiveRun, at: float, *, slept: bool) -> None:
 
 def submit(worker: Worker, run: LiveRun, record: StepRecord, kind: Literal["do", "undo", "probe"]) -> None:
     """Hand the executor the next attempt of a step, of its compensation, or of its probe."""
-    job = Job(run, record, run.execution.program.steps[record.number], kind)
+    definition = run.execution.program.steps[record.number]
+    job = Job(run, record, definition, kind)
     run.jobs[record.number] = job
-    worker.executor.submit(job)
+    if definition.transactional and definition.transacts(kind):
+        worker.transactions.submit(job)
+        worker.committer.wake()
+    else:
+        worker.executor.submit(job)
 
 
 def _on_scheduled(worker: Worker, run: LiveRun, event: journal.StepScheduled) -> None:
@@ -98,7 +103,7 @@ def _on_step_cancelled(worker: Worker, run: LiveRun, event: journal.StepCancelle
     if record.state is PROBING or not record.in_flight:
         return
     job = run.jobs.get(event.step)
-    if job is not None and worker.executor.cancel(job):
+    if job is not None and worker.cancel(job):
         return
     run.jobs.pop(event.step, None)
     alarm = run.waits.pop(event.step, None)

@@ -36,6 +36,7 @@ class LiveRun(msgspec.Struct, gc=False, eq=False):
     queued: bool = False  # in the committer's queue
     committing: bool = False  # an entry is on its way to the store
     asleep: bool = False  # its row says so, until the next commit
+    overtaken: bool = False  # another object lives this run now: what this one was told last may be lost
     last_status: str = ""
     answers: list[InboxAnswer] = []
     jobs: dict[int, Job] = {}

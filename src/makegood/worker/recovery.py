@@ -172,6 +172,16 @@ class Recovery:
             if retried is not None:
                 raise NotPossible(f"The run still cannot go on. {error}") from error
 
+    async def reload(self, run: LiveRun, lost: Write) -> None:
+        """Take a run in anew from its journal: ``lost``, which it was told, can no longer be written."""
+        run.overtaken = True
+        self._worker.let_sleep(run)
+        self._granted.difference_update(answer.number for answer in (*lost.answered, *run.answers))
+        row = await self._worker.store.find(run.id)
+        if row is not None and row.ended_at is None:
+            await self.load(row)
+        self.look()
+
     def _relived(
         self, run: LiveRun, entries: list[journal.Entry], retried: journal.OperatorActed | None
     ) -> bool:

@@ -15,7 +15,7 @@ from makegood.definition.step import NotDone
 from makegood.engine.coroutine import CoroutineProgram
 from makegood.engine.execution import Execution
 from makegood.engine.run import PROBING, RunState
-from makegood.errors import MakegoodError, PayloadError, StoreError
+from makegood.errors import MakegoodError, PayloadError, StoreError, UsageError
 from makegood.failure import Failure
 from makegood.worker.committer import Committer
 from makegood.worker.dispatch import HANDLERS
@@ -24,6 +24,7 @@ from makegood.worker.executor import Executor, Job, failure_of
 from makegood.worker.live import NOTHING, LiveRun
 from makegood.worker.recovery import Recovery
 from makegood.worker.scheduler import Scheduler
+from makegood.worker.transactions import Transactions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -72,12 +73,13 @@ class Worker:
         self.starting: dict[str, LiveRun] = {}
         """Not durable yet, and perhaps never: another run may have the id, in the store or just being recovered."""
         self.executor = Executor(self._returned, self._raised)
-        self.committer = Committer(store, epoch, self._durable, self._rejected)
         self.recovery = Recovery(self)
         self.eviction = Eviction(self, waiting_limit)
         self.awaited: dict[str, list[asyncio.Future[RunState | None]]] = {}
         """Who waits for the end of runs that are not in memory."""
         self.scheduler = Scheduler(self)
+        self.transactions = Transactions(store, epoch, self._transacted, self._raised, self.recovery.reload)
+        self.committer = Committer(store, epoch, self._durable, self._rejected, self.transactions)
         self.error: BaseException | None = None
         self._serving: list[asyncio.Task[None]] = []
 
@@ -94,6 +96,7 @@ class Worker:
     async def stop(self, grace_seconds: float) -> None:
         """Drain: begin nothing new, let attempts under way end and be recorded; the rest is recovered later."""
         self.scheduler.close()
+        self.transactions.close()
         await self.executor.drain(grace_seconds)
         with contextlib.suppress(StoreError, TimeoutError):
             async with asyncio.timeout(max(grace_seconds, FLUSH_SECONDS)):
@@ -200,8 +203,13 @@ class Worker:
         run.timers.clear()
         run.waits.clear()
         for job in run.jobs.values():
-            self.executor.cancel(job)
+            self.cancel(job)
         run.jobs.clear()
+
+    def cancel(self, job: Job) -> bool:
+        """Stop an attempt: whether it was under way and will report."""
+        makers = self.transactions if job.definition.transacts(job.kind) else self.executor
+        return makers.cancel(job)
 
     def ending_of(self, run: LiveRun) -> asyncio.Future[RunState | None]:
         """Resolves with the final state, once it is durable; None if the run never began, because its id was taken."""
@@ -313,6 +321,18 @@ class Worker:
             else:
                 self.tell(run, execution.probe_found, step, result)
 
+    def _transacted(self, job: Job, result: msgspec.Raw) -> bool:
+        """A transaction is about to be committed: True if its run has recorded it."""
+        run, step = job.run, job.step_number
+        if run.jobs.get(step) is not job:
+            return False
+        del run.jobs[step]
+        if job.kind == "undo":
+            self.tell(run, run.execution.compensation_completed, step, job.number)
+        else:
+            self.tell(run, run.execution.step_completed, step, job.number, result)
+        return run.queued and self.runs.get(run.id) is run
+
     def _raised(self, job: Job, error: BaseException) -> None:
         if job.run.jobs.get(job.step_number) is not job:
             return
@@ -323,6 +343,10 @@ class Worker:
         )  # whatever the step made of it: it was not its own verdict
         unknown = interrupted or isinstance(error, (*options.unknown, asyncio.CancelledError))
         fatal = isinstance(error, options.fatal) and job.kind == "do"
+        if job.definition.transacts(
+            job.kind
+        ):  # it was rolled back; what cannot be stored or is refused stays so
+            unknown, fatal = False, fatal or isinstance(error, UsageError)
         self._failed(job, failure_of(job, error), unknown=unknown, fatal=fatal)
 
     def _failed(self, job: Job, failure: Failure, *, unknown: bool, fatal: bool) -> None:
