@@ -10,20 +10,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
+from unittest import mock
 
 import msgspec
 
 from makegood.definition import attempt, step
+from makegood.definition.transaction import Transaction
 from makegood.engine import execution, folds, journal, run
 from makegood.failure import Failure
 from makegood.store.memory import MemoryStore
 from makegood.store.protocol import SealedEntry
+from makegood.store.sqlite import SqliteStore
 from makegood.worker import dispatch, live, recovery, timers, worker
 from tests.faults.harness import Case, Fault
 
 LABEL_FAILS: Any = {("do", "label"): ["fail"]}
 CHARGED = Fault("write", 5, "before")  # charge took effect, its result is not recorded
 RESERVED = Fault("write", 6, "before")  # charge is recorded; so is the intent to reserve
+BOOKED = Fault("write", 4, "inside")  # in the transaction that books
 STARTED = Fault("write", 3, "acknowledged")
 
 
@@ -300,12 +304,36 @@ def gives_a_compensation_no_result(patch: Any) -> None:
     )
 
 
+def records_a_transactions_result_in_a_second_commit(patch: Any) -> None:
+    original = SqliteStore.transact
+
+    async def transact(self: Any, epoch: int, work: Any, timeout_seconds: Any, writes_for: Any) -> list[Any]:
+        results: list[Any] = []
+        await original(self, epoch, work, timeout_seconds, lambda result: results.append(result) or ())
+        return await self.commit(epoch, writes_for(results[0]))
+
+    patch.setattr(SqliteStore, "transact", transact)
+
+
+def takes_a_lost_transaction_for_unknown(patch: Any) -> None:
+    patch.setattr(execution.Execution, "recover", _with_unknown(execution.Execution.recover))
+
+
+def _with_unknown(recover: Callable[..., None]) -> Callable[..., None]:
+    def changed(self: Any, at: float, dice: float) -> None:
+        with mock.patch.object(Transaction, "transacts", return_value=False):
+            recover(self, at, dice)
+
+    return changed
+
+
 @dataclass(frozen=True)
 class Breakage:
     breaks: Callable[[Any], None]
     invariant: str
     case: Case
     saga: str = "order"
+    on_sqlite: bool = False
 
 
 UNDO_FAILS: Any = {**LABEL_FAILS, ("undo", "charge"): ["fail"]}
@@ -340,4 +368,12 @@ BREAKAGES = [
     Breakage(alters_an_entry, "I9", Case()),
     Breakage(alters_an_entry_and_seals_all_anew, "I9", Case()),
     Breakage(gives_a_compensation_no_result, "I2", Case(LABEL_FAILS)),
+    Breakage(
+        records_a_transactions_result_in_a_second_commit,
+        "I11",
+        Case({}, (BOOKED,)),
+        "booking",
+        on_sqlite=True,
+    ),
+    Breakage(takes_a_lost_transaction_for_unknown, "I2", Case({}, (BOOKED,)), "booking", on_sqlite=True),
 ]

@@ -6,6 +6,7 @@ I1  honest endings, nothing acknowledged is lost    I5  intent before effect, re
 I2  compensations: why, which, once, in order       I6  epochs never go down
 I3  a recorded result stands, its step never starts I7  timers fire once, never early; no retry comes early
 I4  keys: stable, distinct                          I8  a replay decides the same
+I11 a transaction happens once, with its record
 G3  nobody is told before it is durable             I9  the journal: no gap, chained, what was acknowledged
 """
 
@@ -39,11 +40,13 @@ def check(evidence: Evidence, terms: Terms) -> list[Violation]:
     stories = {}
     violations = [*_journals(evidence), *_epochs(evidence), *_keys(evidence)]
     for dumped in evidence.dump:
-        story = Story(dumped, commits[dumped.run_id], terms.own_errors)
+        story = Story(dumped, commits[dumped.run_id], terms.own_errors, terms.transactions)
         stories[dumped.run_id] = story
         violations += story.violations
         violations += _starts(story, calls[dumped.run_id], terms)
-        violations += _ending(story, _standing(calls[dumped.run_id]), terms)
+        booked = Counter((row.step, row.direction) for row in evidence.ledger if row.run_id == dumped.run_id)
+        violations += _ledger(story, booked, terms)
+        violations += _ending(story, _standing(calls[dumped.run_id], booked), terms)
     for run_id in calls.keys() - stories.keys():
         violations.append(Violation("I5", run_id, "effects of a run that is in no journal"))
     violations += _clients(evidence, stories, commits)
@@ -171,9 +174,29 @@ def _predecessors(call: Called, story: Story, terms: Terms) -> Iterator[Violatio
             yield Violation("I5", call.run_id, f"{call.step} starts before the outcome of {name} is durable")
 
 
-def _standing(calls: list[Called]) -> Counter[str]:
+def _ledger(story: Story, booked: Counter[tuple[str, str]], terms: Terms) -> Iterator[Violation]:
+    """A transaction's row is there exactly when its journal says so."""
+    for name in sorted(terms.transactions & story.steps.keys()):
+        step = story.steps[name]
+        if step.by_operator:
+            continue
+        told = {"do": bool(step.done)}
+        if booked[name, "undo"]:
+            told["undo"] = bool(step.undone)
+        for direction, recorded in told.items():
+            if booked[name, direction] != recorded:
+                yield Violation(
+                    "I11",
+                    story.run_id,
+                    f"{booked[name, direction]} rows of {direction} {name}; recorded as done: {recorded}",
+                )
+
+
+def _standing(calls: list[Called], booked: Counter[tuple[str, str]]) -> Counter[str]:
     """How many effects of each step stand: done under different keys, and not undone since."""
     standing: Counter[str] = Counter()
+    for (step, direction), rows in booked.items():
+        standing[step] += rows if direction == "do" else -rows
     for call in sorted(calls, key=lambda call: call.effect_ticket):
         if call.direction == "do" and call.effect == "first":
             standing[call.step] += 1

@@ -62,6 +62,15 @@ class Dumped:
 
 
 @dataclass(slots=True)
+class Booked:
+    """A row that a transaction step (``direction``: do or undo) left in the store's own database."""
+
+    run_id: str
+    step: str
+    direction: str
+
+
+@dataclass(slots=True)
 class Evidence:
     """Everything that is known of one fault run."""
 
@@ -69,6 +78,7 @@ class Evidence:
     commits: list[Committed] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)
     dump: list[Dumped] = field(default_factory=list)
+    ledger: list[Booked] = field(default_factory=list)
     _tickets: Any = field(default_factory=lambda: itertools.count(1))
 
     def ticket(self) -> int:

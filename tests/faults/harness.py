@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
+import apsw
+
 import makegood as mg
 from makegood.store import sqlite
 from makegood.store.memory import MemoryStore
+from makegood.store.protocol import RolledBack
 from makegood.testing import VirtualTimeLoop
-from tests.faults.evidence import Committed, Dumped, Evidence
+from tests.faults.evidence import Booked, Committed, Dumped, Evidence
 from tests.faults.participants import Script
 from tests.faults.sagas import Saga
 
@@ -38,6 +41,7 @@ class Fault:
 
     At a write: ``before`` it; ``unacknowledged``: it is durable, the engine never hears of it; ``acknowledged``: the
     process ends before it does anything else that can be seen outside; ``stop``: no crash, the engine is closed.
+    ``inside``: before the commit of a write, after all that it does.
     At a call: ``before`` its effect or ``after`` it.
     """
 
@@ -142,6 +146,10 @@ class World:
         return fate
 
 
+class Died(BaseException):
+    """The process is gone, in the middle of a store write."""
+
+
 class WatchedStore:
     """A store as one process sees it: counts and logs the writes, and lets the process die at them."""
 
@@ -158,29 +166,53 @@ class WatchedStore:
         await self.inner.close()
 
     async def take_over(self, worker: str) -> Any:
-        return await self._write(self.inner.take_over, worker)
+        return await self._write(lambda _: self.inner.take_over(worker))
 
     async def adopt(self, *args: Any) -> Any:
-        return await self._write(self.inner.adopt, *args)
+        return await self._write(lambda _: self.inner.adopt(*args))
 
     async def set_wake(self, *args: Any) -> Any:
-        return await self._write(self.inner.set_wake, *args)
-
-    async def commit(self, epoch: int, writes: Sequence[Any]) -> Any:
-        return await self._write(self.inner.commit, epoch, writes)
+        return await self._write(lambda _: self.inner.set_wake(*args))
 
     async def advance_schedule(self, *args: Any) -> Any:
-        return await self._write(self.inner.advance_schedule, *args)
+        return await self._write(lambda _: self.inner.advance_schedule(*args))
 
-    async def _write(self, verb: Any, *args: Any) -> Any:
+    async def commit(self, epoch: int, writes: Sequence[Any]) -> Any:
+        return await self._write(lambda _: self.inner.commit(epoch, writes), epoch, writes)
+
+    async def transact(self, epoch: int, work: Any, timeout_seconds: Any, writes_for: Any) -> Any:
+        sealed: list[Any] = []
+
+        def act(when: str | None) -> Any:
+            def writes(result: Any) -> Any:
+                sealed.extend(writes_for(result))
+                if when == "inside":
+                    raise Died
+                return sealed
+
+            return self.inner.transact(epoch, work, timeout_seconds, writes)
+
+        return await self._write(act, epoch, sealed, has_inside=True)
+
+    async def _write(
+        self, act: Any, epoch: int = 0, writes: Sequence[Any] = (), *, has_inside: bool = False
+    ) -> Any:
         life, seconds = self.life, self.world.case.commit_seconds
         await asyncio.sleep(seconds / 2)
         await life.pass_out()
         when = self.world.count("write")
-        if when == "before":
+        if when == "before" or (when == "inside" and not has_inside):
             await life.die()
-        result = await verb(*args)
-        noted = self._note(*args, result) if verb == self.inner.commit else []
+        try:
+            result = await act(when)
+        except (Died, RolledBack):  # nothing was written
+            if when in ("inside", "unacknowledged"):
+                await life.die()
+            life.doomed = life.doomed or when == "acknowledged"
+            if when == "stop":
+                settle(life.stopped)
+            raise
+        noted = self._note(epoch, writes, result) if writes else []
         if when == "unacknowledged":
             await life.die()
         await asyncio.sleep(seconds / 2)
@@ -272,6 +304,8 @@ async def _until_its_end(world: World, number: int, loop: VirtualTimeLoop) -> bo
         clients.result()
         await engine.__aexit__(None, None, None)
         world.evidence.dump = await _dump(inner)
+        if world.saga.terms.transactions:
+            world.evidence.ledger = _ledger(inner.path)
         return False
     life.dead = True
     await _bury(inner)
@@ -309,6 +343,12 @@ async def _dump(inner: Any) -> list[Dumped]:
         dump.append(Dumped(row.id, row.status, row.ended_at, entries))
     await inner.close()
     return dump
+
+
+def _ledger(path: str) -> list[Booked]:
+    with contextlib.closing(apsw.Connection(path)) as connection:
+        exists = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'ledger'").fetchall()
+        return [Booked(*row) for row in connection.execute("SELECT * FROM ledger")] if exists else []
 
 
 # ---- the clients -----------------------------------------------------------------------------------------------------

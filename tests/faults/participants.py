@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+import makegood as mg
 from tests.faults.evidence import Called, Evidence
 
 Script = Mapping[tuple[str, str], Sequence[str]]  # (direction, step) → behaviours
@@ -104,6 +105,21 @@ class Services:
             except asyncio.CancelledError:
                 raise Interrupted(f"{direction} {step}") from None
         await asyncio.sleep(seconds / 2)
+        return call.answer
+
+    def transact(
+        self, db: mg.Connection, run_id: str, step: str, direction: str, result: str | None = None
+    ) -> str:
+        """The participant that is a table of the store's own database: the ledger."""
+        call = self._arrived(run_id, step, direction, mg.idempotency_key(), result)
+        behaviour = self._behaviour(call)
+        call.answer = f"{direction}:{step}:{call.ticket}"
+        db.execute("CREATE TABLE IF NOT EXISTS ledger (run_id TEXT, step TEXT, direction TEXT)")
+        db.execute("INSERT INTO ledger VALUES (?, ?, ?)", (run_id, step, direction))
+        if behaviour == "fail":
+            raise Refused(f"{direction} {step}")
+        if behaviour == "decline":
+            raise Declined(f"{direction} {step}")
         return call.answer
 
     def _arrived(self, run_id: str, step: str, direction: str, key: str, result: str | None) -> Called:

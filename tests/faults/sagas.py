@@ -23,13 +23,15 @@ PATIENT = mg.Retry(delays=[0, 1, 30])
 class Terms:
     """What the author of a saga promises: the checker's only knowledge of the code.
 
-    ``predecessors``: steps that must be settled and durable before the step may start.
+    ``predecessors``: steps that must be settled and durable before the step may start. ``transactions``: steps whose
+    effect is a row of the ledger.
     """
 
     undoable: frozenset[str]
     best_effort: frozenset[str] = frozenset()
     predecessors: dict[str, frozenset[str]] = field(default_factory=dict)
     own_errors: frozenset[str] = frozenset()
+    transactions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,45 @@ def order_saga(services: Services) -> Saga:
         predecessors={name: frozenset(before[:position]) for position, name in enumerate(before)},
     )
     return Saga("order", services, order, terms, before, frozenset(("reserve",)))
+
+
+def booking_saga(services: Services) -> Saga:
+    """Two transactions, one undone by a transaction and one by a service, and a service's step between and after them."""
+
+    def book(db: mg.Connection, run_id: str) -> str:
+        return services.transact(db, run_id, "book", "do")
+
+    def note(db: mg.Connection, run_id: str) -> str:
+        return services.transact(db, run_id, "note", "do")
+
+    retry = mg.Retry(delays=[0, 1])
+    booking = mg.transaction(retry=retry, fatal=(Declined,))(book)
+    noting = mg.transaction(retry=None)(note)
+    charge = make_undoable(services, "charge", retry=retry)
+    label = make_undoable(services, "label", retry=None)
+
+    @booking.compensating_transaction(retry=PATIENT)
+    def unbook(db: mg.Connection, result: str, run_id: str) -> None:
+        services.transact(db, run_id, "book", "undo", result)
+
+    @noting.compensation(retry=PATIENT)
+    async def erase(result: str, run_id: str) -> None:
+        await services.undo(run_id, "note", mg.idempotency_key(), result)
+
+    @mg.workflow
+    async def booked(run_id: str) -> str:
+        first = await booking(run_id)
+        receipt = await charge(run_id)
+        second = await noting(run_id)
+        return f"{first} {receipt} {second} {await label(run_id)}"
+
+    names = ("book", "charge", "note", "label")
+    terms = Terms(
+        undoable=frozenset(names),
+        predecessors={name: frozenset(names[:position]) for position, name in enumerate(names)},
+        transactions=frozenset(("book", "note")),
+    )
+    return Saga("booking", services, booked, terms, names)
 
 
 # ---- generated sagas -------------------------------------------------------------------------------------------------

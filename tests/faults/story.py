@@ -79,11 +79,18 @@ ENDINGS = ("RunCompleted", "RunFailed", "RunCompensated", "RunCancelled", "RunTe
 class Story:
     """A fold over a run's journal; what cannot be is a violation."""
 
-    def __init__(self, dumped: Dumped, commits: dict[int, Committed], own_errors: frozenset[str]) -> None:
+    def __init__(
+        self,
+        dumped: Dumped,
+        commits: dict[int, Committed],
+        own_errors: frozenset[str],
+        transactions: frozenset[str],
+    ) -> None:
         self.run_id = dumped.run_id
         self.status = dumped.status
         self.ended_at = dumped.ended_at
         self.own_errors = own_errors
+        self.transactions = transactions
         self.steps: dict[str, StepStory] = {}
         self.by_number: dict[int, StepStory] = {}
         self.undoing: list[StepStory] = []
@@ -150,8 +157,10 @@ class Story:
             self.violated("I3", f"an attempt of step {step.name} ends after what it was for was recorded")
         if not undoing:
             step.unknown |= event.get("unknown", False)
-            if event.get("lost") and not event.get("unknown"):
-                self.violated("I2", f"a lost attempt of step {step.name} is not recorded as unknown")
+            certain = step.name in self.transactions
+            if event.get("lost") and bool(event.get("unknown")) is certain:
+                recorded = "is" if certain else "is not"
+                self.violated("I2", f"a lost attempt of step {step.name} {recorded} recorded as unknown")
         if event["then"] == "retry":
             step.intents["undo" if undoing else "do"].append((fact.ticket, event.get("retry_at", 0.0)))
 
