@@ -3,6 +3,7 @@
 from makegood.client import Engine, RunHandle
 from makegood.definition.attempt import attempt, idempotency_key, original_key
 from makegood.definition.retry import Retry
+from makegood.definition.saga import on_rollback, pivot, saga
 from makegood.definition.schedule import Schedule
 from makegood.definition.signal import Signal
 from makegood.definition.sleep import DAY, HOUR, MINUTE, WEEK, sleep, sleep_until
@@ -86,7 +87,10 @@ __all__ = [
     "Workflow",
     "attempt",
     "idempotency_key",
+    "on_rollback",
     "original_key",
+    "pivot",
+    "saga",
     "sleep",
     "sleep_until",
     "step",

@@ -257,6 +257,11 @@ def _in_words(event: journal.AnyEvent, state: RunState) -> str:  # noqa: C901, P
             return f"waits for {', '.join(event.names) or 'no signal'}"
         case journal.SignalsLeft():
             return f"left: {', '.join(map(str, event.signals))}"
+        case journal.RollbackRegistered():
+            return f"{name} on rollback"
+        case journal.SagaRollbackStarted():
+            inside = ", ".join(state.steps[number].name for number in event.steps)
+            return f"saga {event.saga} rolls back: {inside or 'nothing'}"
         case journal.CompensationScheduled():
             return f"undo {name}"
         case journal.CompensationCompleted():
@@ -266,7 +271,8 @@ def _in_words(event: journal.AnyEvent, state: RunState) -> str:  # noqa: C901, P
         case journal.RunParked():
             return f"parked: {name or 'code'}"
         case journal.OperatorActed():
-            return f"{event.by}: {event.action} {name}".rstrip()
+            what = f"{event.action} and compensate" if event.compensate else event.action
+            return f"{event.by}: {what} {name}".rstrip()
         case journal.CancelRequested():
             return f"{event.by}: cancel"
         case journal.RollbackStarted():

@@ -20,6 +20,7 @@ GIVES_UP = journal.AttemptFailed(1, 1, FAILURE, "give up", unknown=True)
 FAILED = journal.StepFailed(1, unknown=True)
 ROLLBACK = journal.RollbackStarted(FAILURE)
 UNDOING = journal.CompensationScheduled(1)
+TERMINATE = journal.OperatorActed("terminate", "ann")
 RETRY = journal.OperatorActed("retry", "ann", step=1)
 
 WAY_INTO: dict[StepState, list[journal.AnyEvent]] = {
@@ -110,7 +111,11 @@ EVERY_EVENT: list[journal.AnyEvent] = [
     journal.TimerCancelled(1),
     journal.RunParked(1, "because"),
     journal.OperatorActed("resume", "ann"),
+    TERMINATE,
     journal.CancelRequested("ann"),
+    journal.RollbackRegistered(2, "tell", NULL),
+    journal.Pivoted(),
+    journal.SagaRollbackStarted(1, [1], FAILURE),
     ROLLBACK,
     journal.RunCompleted(NULL),
     journal.RunFailed(),
@@ -128,6 +133,7 @@ EVERY_EVENT: list[journal.AnyEvent] = [
         [*WAY_INTO[StepState.UNDONE], journal.RunCompensated()],
         [*WAY_INTO[StepState.UNDONE], journal.RunCancelled()],
         [*WAY_INTO[StepState.RESIDUE], journal.RunTerminated(["charge"])],
+        [TERMINATE, journal.RunTerminated(["charge"])],
     ],
     ids=lambda way: type(way[-1]).__name__,
 )
@@ -186,6 +192,11 @@ def test_an_ending_that_is_not_honest_is_refused(events):
         [journal.CompensationScheduled(7)],
         [SCHEDULED, DONE, journal.CompensationScheduled(1), journal.CompensationScheduled(1)],
         [SCHEDULED, DONE, ROLLBACK, ROLLBACK],
+        [journal.RollbackRegistered(2, "tell", NULL)],
+        [journal.Pivoted(), journal.Pivoted()],
+        [journal.Pivoted(), ROLLBACK],
+        [ROLLBACK, journal.Pivoted()],
+        [TERMINATE, journal.RunCompleted(NULL)],
     ],
     ids=repr,
 )

@@ -5,8 +5,11 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from makegood.errors import OutsideWorkflow
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from types import TracebackType
 
     import msgspec
 
@@ -14,6 +17,16 @@ if TYPE_CHECKING:
     from makegood.definition.step import Step
 
 T = TypeVar("T")
+
+
+class SagaBlock(Protocol):
+    """``async with mg.saga():`` It swallows no exception."""
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(
+        self, type_: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
 
 
 class Scope(Protocol):
@@ -24,8 +37,29 @@ class Scope(Protocol):
     ) -> Coroutine[Any, Any, Any]: ...
 
     def update_view(self, fields: dict[str, msgspec.Raw]) -> None: ...
+    def open_saga(self) -> SagaBlock: ...
+
+    def register_rollback(
+        self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None: ...
+
+    def pivot(self) -> None: ...
 
     def receive(self, signal: Signal[T], limit_seconds: float | None) -> Coroutine[Any, Any, T]: ...
 
 
 current_scope: ContextVar[Scope | None] = ContextVar("makegood_scope", default=None)
+
+
+def running_scope(call: str) -> Scope:
+    """The workflow in which ``mg.CALL()`` was called.
+
+    Raises:
+        OutsideWorkflow
+    """
+    scope = current_scope.get()
+    if scope is None:
+        raise OutsideWorkflow(
+            f"mg.{call}() was called outside a workflow: call it in an @mg.workflow function that an engine runs."
+        )
+    return scope

@@ -6,19 +6,22 @@ way (steps, timers) is left in ``decisions``.
 
 from __future__ import annotations
 
-from asyncio import _get_running_loop, _set_running_loop
+from asyncio import CancelledError, _get_running_loop, _set_running_loop
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from makegood.definition.scope import current_scope
-from makegood.engine.journal import StepCancelled, StepScheduled, ViewUpdated
+from makegood.engine.journal import Pivoted, RollbackRegistered, StepCancelled, StepScheduled, ViewUpdated
 from makegood.engine.loop import CLOSING_ROUNDS, NO_CONTEXT, DeterministicLoop
-from makegood.engine.main_task import MainTask, StepCall
+from makegood.engine.main_task import Branch, MainTask, StepCall
+from makegood.engine.nested import NestedSaga, Shielded, current_saga, tasks_inside
+from makegood.engine.saga import cause
 from makegood.engine.signals import Signals
 from makegood.engine.views import PENDING, checked_view
-from makegood.errors import UsageError
+from makegood.errors import NotDurable, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
+    from contextvars import Context
 
     import msgspec
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+REFUSES = "workflow {}: a branch inside a failed saga swallows its cancellation, {} times by now, and goes on waiting."
+
 
 class CoroutineProgram(DeterministicLoop):
     """One run of a workflow function. Implements ``engine.program.Program`` and ``definition.scope.Scope``."""
@@ -37,9 +42,14 @@ class CoroutineProgram(DeterministicLoop):
     idle = False
     error: BaseException | None = None
     value: Any = None
+    pivoted = False
+    winding_up = False
+    rollbacks: Sequence[NestedSaga] = ()
     _main: MainTask | None = None
     _published: dict[str, int] | None = None
     _signals: Signals | None = None
+    _saga_count = 0
+    _cancelled = False
 
     def __init__(self, workflow: Workflow[..., Any]) -> None:
         super().__init__(workflow.name)
@@ -76,7 +86,16 @@ class CoroutineProgram(DeterministicLoop):
         self._ready.append(call)
         self._drive()
 
+    def rolled_back(self, saga: NestedSaga) -> None:
+        self.rollbacks = [other for other in self.rollbacks if other is not saga]
+        self.winding_up = self.finished or bool(self.rollbacks)
+        assert saga.waiter is not None
+        saga.waiter.over()
+        if not self.finished:
+            self._drive()
+
     def cancel(self, reason: str) -> None:
+        self._cancelled = True
         if self.finished:
             self._cancel_calls()
         elif self._main is not None:
@@ -130,6 +149,7 @@ class CoroutineProgram(DeterministicLoop):
         self._calls.clear()
         self._timers.clear()
         self._rejected.clear()
+        self.rollbacks = ()
 
     # ---- driving -------------------------------------------------------------------------------------------------
 
@@ -158,11 +178,17 @@ class CoroutineProgram(DeterministicLoop):
             if main.finished and not self.finished:
                 self.value = main.value
                 self._finish(main.error or self._overlooked())
+            if self.rollbacks:
+                self._settle_sagas()
             signals = self._signals
             if signals is not None:
                 self.decisions += signals.change()
             self.idle = not (
-                self._calls or self._timers or self.finished or (signals is not None and signals.awaited)
+                self._calls
+                or self._timers
+                or self.finished
+                or (signals is not None and signals.awaited)
+                or self.rollbacks
             )
         finally:
             _set_running_loop(outer)
@@ -176,8 +202,11 @@ class CoroutineProgram(DeterministicLoop):
 
     def _finish(self, error: BaseException | None) -> None:
         """The workflow is over: end what it left behind. Steps are waited for after a return, cancelled after an error."""
-        self.finished = True
+        self.finished = self.winding_up = True
         self.error = error
+        if self.pivoted and error is not None:
+            self._freeze()
+            return
         if self._tasks:
             self._cancel_tasks()
         if error is not None:
@@ -187,6 +216,32 @@ class CoroutineProgram(DeterministicLoop):
                 timer.cancel()
         if self._ready:
             self._pump()
+        for saga in self.rollbacks:
+            saga.settled = True
+
+    def _freeze(self) -> None:
+        """It failed behind its point of no return: what it decided on this way out is not to be, as it may be corrected."""
+        self._ready.clear()
+        pivots = [place for place, decision in enumerate(self.decisions, 1) if type(decision) is Pivoted]
+        del self.decisions[max(pivots, default=0) :]
+
+    def _settle_sagas(self) -> None:
+        """See that all that was started inside a failed saga ends. It may still run steps, but waits for nothing else."""
+        for saga in self.rollbacks:
+            for _ in range(CLOSING_ROUNDS):
+                inside = tasks_inside(saga, self._tasks.values())
+                if self.finished or self._is_busy(saga) or not inside:
+                    break
+                for task in inside:
+                    task.cancel()
+                self._pump()
+            else:
+                self.fail(NotDurable(REFUSES.format(self.name, CLOSING_ROUNDS)))
+            saga.settled = saga.settled or not self._is_busy(saga)
+
+    def _is_busy(self, saga: NestedSaga) -> bool:
+        inner = any(other is not saga and other.is_inside(saga) for other in self.rollbacks)
+        return inner or any(number in self._calls for number in saga.steps)
 
     def _cancel_calls(self) -> None:
         for call in list(self._calls.values()):
@@ -220,6 +275,8 @@ class CoroutineProgram(DeterministicLoop):
             )
         )
         self.steps[number] = step
+        if self._saga_count:
+            self._join_saga(number)
         call = self._calls[number] = StepCall(loop=self)
         call.program, call.number = self, number
         return call  # type: ignore[return-value] # a future does all that the workflow may do with a coroutine: await it
@@ -230,6 +287,57 @@ class CoroutineProgram(DeterministicLoop):
             speaks_of_steps = PENDING in fields
             after, still_open = (len(self.steps), list(self._calls)) if speaks_of_steps else (0, [])
             self.decisions.append(ViewUpdated(fields, after, still_open))
+
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
+        task = super().create_task(coro, name=name, context=context)
+        if self._saga_count and isinstance(task, Branch):
+            task.saga = current_saga.get() if context is None else context.run(current_saga.get)
+        return task
+
+    def open_saga(self) -> NestedSaga:
+        self._saga_count += 1
+        return NestedSaga(self._saga_count, self)
+
+    def roll_back(self, saga: NestedSaga, error: BaseException) -> Shielded | None:
+        """The block failed: have it undone, unless the whole run is going to be, or nothing is any more."""
+        if self.pivoted or self._cancelled or self._closed or (self.finished and self.error is not None):
+            return None
+        saga.failure, _ = cause(error)
+        saga.waiter = Shielded(loop=self)
+        saga.waiter.number = self._count()
+        saga.settled = self.finished
+        self.rollbacks = [*self.rollbacks, saga]
+        self.winding_up = True
+        for task in tasks_inside(saga, self._tasks.values()):
+            task.cancel()
+        for number in saga.steps:
+            if number in self._calls:
+                self._calls[number].cancel()
+        return None if self.finished else saga.waiter
+
+    def _join_saga(self, step: int) -> None:
+        saga = current_saga.get()
+        if saga is not None:
+            saga.join(step)
+
+    def register_rollback(self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._closed:
+            raise GeneratorExit
+        if self.finished:
+            raise UsageError(f"on_rollback({step.options_.name}) was called after its workflow had ended.")
+        number = len(self.steps) + 1
+        arguments = step.signature.encode_arguments(args, kwargs)
+        self.decisions.append(RollbackRegistered(number, step.options_.name, arguments))
+        self.steps[number] = step
+        if self._saga_count:
+            self._join_saga(number)
+
+    def pivot(self) -> None:
+        if self._cancelled:
+            raise CancelledError
+        if not (self.pivoted or self.finished):
+            self.pivoted = True
+            self.decisions.append(Pivoted())
 
     def step_cancelled(self, call: StepCall) -> None:
         if self._calls.pop(call.number, None) is not None:

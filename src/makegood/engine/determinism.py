@@ -21,7 +21,18 @@ def fits(recorded: journal.Decision, decided: journal.Decision) -> bool:
         return recorded.step == decided.step
     if isinstance(recorded, (journal.StepCancelled, journal.TimerCancelled, journal.SignalsAwaited)):
         return recorded == decided
+    if isinstance(recorded, journal.RollbackRegistered) and isinstance(decided, journal.RollbackRegistered):
+        return recorded.name == decided.name
+    if isinstance(recorded, journal.SagaRollbackStarted) and isinstance(decided, journal.SagaRollbackStarted):
+        return recorded.saga == decided.saga and recorded.steps == decided.steps
     return type(recorded) is type(decided)
+
+
+def stands_still(event: journal.AnyEvent) -> bool:
+    """Whether the run stood still for its code to be corrected: what that decides comes only after it."""
+    return (isinstance(event, journal.RunParked) and event.step == 0) or (
+        isinstance(event, journal.OperatorActed) and event.action == "resume"
+    )
 
 
 def mismatch(run: RunState, recorded: journal.AnyEvent, decided: journal.Decision | None) -> DeterminismError:
@@ -45,6 +56,6 @@ def mismatch(run: RunState, recorded: journal.AnyEvent, decided: journal.Decisio
 
 def in_words(event: journal.AnyEvent) -> str:
     """The event as a few words: ``StepScheduled 2: reserve_stock``."""
-    number = getattr(event, "step", getattr(event, "timer", ""))
+    number = getattr(event, "step", getattr(event, "timer", getattr(event, "saga", "")))
     name = getattr(event, "name", "") or ", ".join(getattr(event, "names", ()))
     return f"{type(event).__name__}{f' {number}' if number != '' else ''}{f': {name}' if name else ''}"

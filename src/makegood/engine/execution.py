@@ -16,13 +16,14 @@ from makegood.definition.payload import NULL
 from makegood.definition.retry import wait_before
 from makegood.definition.signal import check_signal
 from makegood.engine import journal
-from makegood.engine.determinism import fits, mismatch
+from makegood.engine.determinism import fits, mismatch, stands_still
 from makegood.engine.folds import FOLDS, apply
+from makegood.engine.nested import SagaUndone, undone
 from makegood.engine.operator import facts_for
 from makegood.engine.run import EXHAUSTED, OPEN, PROBING, UNDO_EXHAUSTED, UNDOING, RunState
-from makegood.engine.saga import ending_of_rollback, termination, undo_plan
+from makegood.engine.saga import cause, ending_of_rollback, termination, undo_plan
 from makegood.errors import NotDurable, PayloadError, StepFailed
-from makegood.failure import Failure, leaves
+from makegood.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +39,10 @@ LOST = Failure("WorkerLost", "the process that ran this attempt ended before it 
 STUCK = (
     "workflow {} waits for something that nothing durable will ever answer: no step, no timer, no signal. "
     "A future or event of its own is lost in a crash; wait for a step, a timer or a signal."
+)
+FAILED_BEHIND_PIVOT = (
+    "workflow {} failed after its point of no return: {}. It can only go forward: correct the code, restart the worker, "
+    "then: makegood retry {}"
 )
 
 
@@ -144,8 +149,10 @@ class Execution(msgspec.Struct, gc=False, eq=False):
         self._end(termination(self.state))
 
     def resumed(self, acted: journal.OperatorActed, at: float) -> None:
-        """An operator had the run tried again after its code was corrected."""
-        self._record(acted, at)
+        """An operator had the run tried again after its code was corrected: before what that code decides."""
+        self._open(at)
+        apply(self.state, acted)
+        self.events.insert(0, acted)
 
     def waits(self, record: StepRecord, at: float, *, slept: bool = False) -> bool:
         """Whether its next attempt is yet to begin; where the clock was set back, nobody can tell, so it does not.
@@ -175,6 +182,9 @@ class Execution(msgspec.Struct, gc=False, eq=False):
                 self.attempt_failed(
                     record.number, record.attempts + 1, LOST, at, dice, unknown=unknown, lost=True
                 )
+        if self.program.winding_up:  # corrected code may fail again, and at another place
+            self._open(at)
+            self._wind_up()
 
     # ---- replay --------------------------------------------------------------------------------------------------
 
@@ -191,7 +201,7 @@ class Execution(msgspec.Struct, gc=False, eq=False):
             for event in entry.events:
                 if type(event) in journal.DECISIONS:
                     self._compare(event)  # type: ignore[arg-type] # DECISIONS and Decision name the same types
-                elif (unrecorded := self._next_expected()) is not None:
+                elif not stands_still(event) and (unrecorded := self._next_expected()) is not None:
                     raise mismatch(self.state, event, unrecorded)
                 else:
                     apply(self.state, event)
@@ -228,6 +238,8 @@ class Execution(msgspec.Struct, gc=False, eq=False):
             step = self.state.steps[recorded.step]
             step.arguments, step.undoable = recorded.arguments, recorded.undoable
             step.critical, step.retry_at = recorded.critical, recorded.due
+        elif isinstance(recorded, journal.RollbackRegistered):
+            self.state.steps[recorded.step].arguments = recorded.arguments
         elif isinstance(recorded, journal.TimerStarted):
             if recorded.timer in self.state.timers:
                 self.state.timers[recorded.timer] = recorded.due
@@ -259,7 +271,7 @@ class Execution(msgspec.Struct, gc=False, eq=False):
         else:
             self._expected.append(decision)
 
-    def _react(self, fact: journal.AnyEvent) -> None:
+    def _react(self, fact: journal.AnyEvent | SagaUndone) -> None:
         """Let the program take note of a fact, and record what it decides."""
         program = self.program
         reaction = REACTIONS.get(type(fact))
@@ -275,16 +287,38 @@ class Execution(msgspec.Struct, gc=False, eq=False):
                         FOLDS[type(decision)](self.state, decision)
                 (self.events if self._expected is None else self._expected).extend(program.decisions)
                 program.decisions.clear()
-        if program.finished:
+        if program.winding_up:
+            self._wind_up()
+
+    def _wind_up(self) -> None:
+        """Undo the nested sagas that failed; if the program is over, end the run."""
+        for saga in self.program.rollbacks:
+            if undone(saga, self.state, self._decide, self._scheduled_undo):
+                self._react(SagaUndone(saga))  # and so come back here
+                return
+        if self.program.finished and not self.program.rollbacks:
             self._close()
+
+    def _stand_still(self, error: BaseException) -> None:
+        """The workflow failed where it can only go forward: its code has to be corrected. Nothing else is recorded."""
+        if self._expected is None and 0 not in self.state.parked:
+            reason = FAILED_BEHIND_PIVOT.format(self.workflow.name, Failure.of(error), self.state.id)
+            self._record(journal.RunParked(0, reason), self.state.clock)
 
     def _close(self) -> None:
         """The program is over: when all is settled, undo what has to be undone, one by one, and end."""
         state = self.state
-        if state.in_flight or state.status_ is not None:
+        if state.status_ is not None:
+            return
+        if state.pivoted and self.program.error is not None:
+            self._stand_still(self.program.error)
+            return
+        if state.in_flight:
             return
         if self._undo_plan is None:
             self._begin_ending()
+            if self._undo_plan is None:
+                return
         if self._undoing is not None and self._undoing.state in (UNDOING, UNDO_EXHAUSTED):
             return
         if self._undo_plan:
@@ -314,15 +348,15 @@ class Execution(msgspec.Struct, gc=False, eq=False):
                 self._result = self.workflow.signature.encode_result(self.program.value)
             except PayloadError as unusable:
                 error = unusable
+                if self.state.pivoted:
+                    self._stand_still(unusable)
+                    return
         if cancelled:
             self._decide(
                 journal.RollbackStarted(Failure("Cancelled", self.state.cancel_reason), cancelled=True)
             )
         elif error is not None:
-            causes = leaves(error)
-            failed = next((cause for cause in causes if isinstance(cause, StepFailed)), None)
-            failure = failed.failure if failed is not None and len(causes) == 1 else Failure.of(error)
-            self._decide(journal.RollbackStarted(failure, "" if failed is None else failed.step))
+            self._decide(journal.RollbackStarted(*cause(error)))
         self._undo_plan = undo_plan(self.state)
 
     # ---- what follows a failed attempt ---------------------------------------------------------------------------
@@ -345,12 +379,15 @@ class Execution(msgspec.Struct, gc=False, eq=False):
         wait = None if fatal else wait_before(self._policy(record).retry, failures + 1, dice)
         return ("give up", 0.0) if wait is None else ("retry", at + wait)
 
+    def _only_forward(self, record: StepRecord) -> bool:
+        return self.state.pivoted and record.critical
+
     def _give_up(self, record: StepRecord, at: float) -> None:
         if record.state is UNDO_EXHAUSTED:
             reason = f"the compensation of step {record.name} gave up after {record.attempts} attempt(s): {record.failure}"
             self._record(journal.RunParked(record.number, reason), at)
         elif (
-            self.program.steps[record.number].options_.on_exhausted == "park"
+            (self.program.steps[record.number].options_.on_exhausted == "park" or self._only_forward(record))
             and not record.cancelled
             and record.state is EXHAUSTED
         ):
@@ -386,7 +423,7 @@ def _on_operator_acted(execution: Execution, fact: journal.OperatorActed) -> Non
         execution.terminate()
 
 
-REACTIONS: dict[type[journal.Event], Callable[[Execution, Any], None]] = {
+REACTIONS: dict[type[Any], Callable[[Execution, Any], None]] = {
     journal.RunStarted: lambda execution, fact: execution.program.start(fact.input),
     journal.StepCompleted: lambda execution, fact: execution.program.resolve(fact.step, fact.result),
     journal.StepSkipped: lambda execution, fact: execution.program.resolve(fact.step, None),
@@ -396,4 +433,5 @@ REACTIONS: dict[type[journal.Event], Callable[[Execution, Any], None]] = {
     journal.SignalReceived: lambda execution, fact: execution.program.deliver(fact),
     journal.CancelRequested: _on_cancel_requested,
     journal.OperatorActed: _on_operator_acted,
+    SagaUndone: lambda execution, happened: execution.program.rolled_back(happened.saga),
 }

@@ -132,6 +132,8 @@ def _rollback_registered(run: RunState, event: journal.RollbackRegistered) -> No
 
 
 def _pivoted(run: RunState, event: journal.Pivoted) -> None:
+    if run.pivoted or run.rolling_back:
+        raise run.misplaced(event)
     run.pivoted = True
 
 
@@ -162,7 +164,7 @@ def _signals_left(run: RunState, event: journal.SignalsLeft) -> None:
 
 
 def _rollback_started(run: RunState, event: journal.RollbackStarted) -> None:
-    if run.rolling_back:
+    if run.rolling_back or run.pivoted:
         raise run.misplaced(event)
     run.rolling_back, run.cancelled = True, event.cancelled
     run.failure, run.failed_step = event.failure, event.step

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from makegood.engine.coroutine import CoroutineProgram
+    from makegood.engine.nested import NestedSaga
 
 FOREIGN = (
     "a workflow awaited {}. It can await steps, timers and what asyncio makes of them; "
@@ -38,6 +39,8 @@ class Future(asyncio.Future[Any]):
 
 class Branch(asyncio.Task[Any]):
     """A task that the workflow started beside itself; hashes by number as ``Future`` does."""
+
+    saga: NestedSaga | None = None  # inside which it was started
 
     def __init__(self, number: int, coroutine: Coroutine[Any, Any, Any], **options: Any) -> None:
         self.number = number

@@ -88,6 +88,11 @@ def _signal(request: Request, run: RunState) -> list[journal.AnyEvent]:
 def _cancel(request: Request, run: RunState) -> list[journal.AnyEvent]:
     if run.cancel_requested:
         return []
+    if run.pivoted:
+        raise NotPossible(
+            f"run {run.id} cannot be cancelled: it has passed its point of no return and can only go forward. "
+            "What is possible in every state: terminate."
+        )
     return [journal.CancelRequested(request.by, request.why)]
 
 

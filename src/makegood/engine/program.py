@@ -8,11 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import msgspec
 
     from makegood.definition.signal import Signal
     from makegood.definition.step import Step
     from makegood.engine.journal import Decision, SignalReceived
+    from makegood.engine.nested import NestedSaga
 
 
 class Program(Protocol):
@@ -26,6 +29,15 @@ class Program(Protocol):
 
     decisions: list[Decision]
     """What it has decided; the execution takes them away."""
+
+    pivoted: bool
+    """Whether it has passed its point of no return."""
+
+    winding_up: bool
+    """Whether it is finished, or has sagas to roll back."""
+
+    rollbacks: Sequence[NestedSaga]
+    """Nested sagas that failed and wait to be undone."""
 
     idle: bool
     """Whether nothing that could still happen would wake it."""
@@ -42,6 +54,9 @@ class Program(Protocol):
 
     def reject(self, step: int, error: Exception) -> None:
         """A step gave up; if the program has returned already, that is its error now."""
+
+    def rolled_back(self, saga: NestedSaga) -> None:
+        """All of a failed saga is undone."""
 
     def fire(self, timer: int) -> None: ...
 

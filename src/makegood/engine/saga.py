@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from makegood.engine import journal
 from makegood.engine.run import DONE, RESIDUE
+from makegood.errors import StepFailed
+from makegood.failure import Failure, leaves
 
 if TYPE_CHECKING:
     from makegood.engine.run import RunState, StepRecord
@@ -22,6 +24,14 @@ def undo_plan(run: RunState) -> list[StepRecord]:
         for step in run.steps.values()
         if (run.rolling_back or step.cancelled or step.state is not DONE) and step.needs_undo
     ]
+
+
+def cause(error: BaseException) -> tuple[Failure, str]:
+    """What is recorded as the cause of a rollback, and the step to blame, if it was one alone."""
+    causes = leaves(error)
+    failed = next((cause for cause in causes if isinstance(cause, StepFailed)), None)
+    failure = failed.failure if failed is not None and len(causes) == 1 else Failure.of(error)
+    return failure, "" if failed is None else failed.step
 
 
 def termination(run: RunState) -> journal.RunTerminated:

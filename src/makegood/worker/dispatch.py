@@ -131,6 +131,11 @@ def _on_timer_cancelled(worker: Worker, run: LiveRun, event: journal.TimerCancel
         alarm.cancel()
 
 
+def _on_parked(worker: Worker, run: LiveRun, event: journal.RunParked) -> None:
+    if event.step == 0:
+        worker.recovery.stand(run, event.reason)
+
+
 def _on_ended(worker: Worker, run: LiveRun, event: journal.Ending) -> None:
     worker.finish(run)
 
@@ -144,6 +149,7 @@ HANDLERS: dict[type[journal.Event], Callable[[Worker, LiveRun, Any], None]] = {
     journal.StepCancelled: _on_step_cancelled,
     journal.TimerStarted: _on_timer_started,
     journal.TimerCancelled: _on_timer_cancelled,
+    journal.RunParked: _on_parked,
     journal.RunCompleted: _on_ended,
     journal.RunCompensated: _on_ended,
     journal.RunFailed: _on_ended,

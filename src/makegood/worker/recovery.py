@@ -107,6 +107,12 @@ class Recovery:
         self.unfit[run.id] = str(error)
         self._worker.drop(run, error)
 
+    def stand(self, run: LiveRun, reason: str) -> None:
+        """Stop driving a run until its code is corrected; that is recorded."""
+        log.error("run %s is parked: %s", run.id, reason)
+        self.unfit[run.id] = reason
+        self._worker.put_down(run)
+
     # ---- adopting ------------------------------------------------------------------------------------------------
 
     async def _adopt(self) -> None:

@@ -166,6 +166,14 @@ class Worker:
             if not waiter.done():
                 waiter.set_result(run.state)
 
+    def put_down(self, run: LiveRun) -> None:
+        """Forget a run that goes on later; who waits for its end looks into the store."""
+        self.runs.pop(run.id, None)
+        self._let_go(run)
+        for waiter in run.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
     def drop(self, run: LiveRun, error: BaseException) -> None:
         """Forget a run that is to go on elsewhere or later."""
         (self.runs if run.starters is None else self.starting).pop(run.id, None)
