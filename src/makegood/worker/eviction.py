@@ -84,8 +84,8 @@ class Eviction:
             if len(chosen) == EVICT_AT_ONCE:
                 break
             del self._waiting[run.id]
-            if not run.is_waiting:
-                continue  # it comes back with its next wait
+            if not run.is_waiting or self._worker.runs.get(run.id) is not run:
+                continue  # it comes back with its next wait, or has left
             wake_at = min(
                 (alarm.due for alarm in (*run.timers.values(), *run.waits.values())), default=math.inf
             )

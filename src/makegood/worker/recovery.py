@@ -6,6 +6,7 @@ Also where other processes' wishes arrive: new runs and operators' requests, fou
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ from makegood.worker.termination import terminate
 from makegood.worker.timers import Alarm
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from makegood.store.protocol import RunRow, SealedEntry
     from makegood.worker.worker import Worker
 
@@ -111,7 +114,7 @@ class Recovery:
         """Stop driving a run until its code is corrected; that is recorded."""
         log.error("run %s is parked: %s", run.id, reason)
         self.unfit[run.id] = reason
-        self._worker.put_down(run)
+        self._worker.let_sleep(run)
 
     # ---- adopting ------------------------------------------------------------------------------------------------
 
@@ -130,18 +133,25 @@ class Recovery:
 
     async def load(self, row: RunRow, *, woken: bool = False) -> LiveRun | None:
         """The run in memory, taken in if need be; None if it cannot go on. ``woken``: its row was asleep, and is not now."""
-        while row.id in self._loading:
-            await asyncio.shield(self._loading[row.id])
-        run = self._worker.runs.get(row.id)
-        if run is None:
-            self._loading[row.id] = done = self._worker.loop.create_future()
-            try:
+        async with self._alone(row.id) as waited:
+            newest = await self._worker.store.find(row.id) if waited else row
+            if row.id not in self._worker.runs and newest is not None and newest.ended_at is None:
                 await self.take_in(row, woken=woken)
-            finally:
-                del self._loading[row.id]
-                done.set_result(None)
-            run = self._worker.runs.get(row.id)
-        return run
+        return self._worker.runs.get(row.id)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, run_id: str) -> AsyncIterator[bool]:
+        """While a run that is not in memory is seen to, nobody else does; whether somebody else just has."""
+        waited = False
+        while run_id in self._loading:
+            waited = True
+            await asyncio.shield(self._loading[run_id])
+        self._loading[run_id] = done = self._worker.loop.create_future()
+        try:
+            yield waited
+        finally:
+            del self._loading[run_id]
+            done.set_result(None)
 
     async def take_in(
         self, row: RunRow, retried: journal.OperatorActed | None = None, *, woken: bool = False
@@ -292,9 +302,7 @@ class Recovery:
     async def _request_unfit(self, row: RunRow, request: Request, answers: list[InboxAnswer]) -> bool:
         """The same for a run that cannot be driven: its code is not here, or does not fit."""
         if request.action == "terminate":
-            await terminate(self._worker, row, request, answers)
-            self.unfit.pop(row.id, None)
-            return True
+            return await self._terminate(row, request, answers)
         if request.action == "signal":
             raise NotYet
         if request.action != "retry" or row.workflow not in self._worker.registry.names:
@@ -302,9 +310,21 @@ class Recovery:
                 f"run {row.id} cannot {request.action}: {self.why_not(row.id, row.workflow)} "
                 "What is possible in every state: terminate."
             )
-        await self.take_in(row, journal.OperatorActed("resume", request.by, request.why))
+        async with self._alone(row.id):
+            await self.take_in(row, journal.OperatorActed("resume", request.by, request.why))
         self.look()
         return False
+
+    async def _terminate(self, row: RunRow, request: Request, answers: list[InboxAnswer]) -> bool:
+        async with self._alone(row.id):
+            run = self._worker.runs.get(row.id)
+            if run is not None:
+                self._worker.request(run, request, answers)
+                return bool(run.execution.events)
+            await terminate(self._worker, row, request, answers)
+        self.unfit.pop(row.id, None)
+        self._worker.wake_awaiting(row.id)
+        return True
 
     def why_not(self, run_id: str, workflow: str) -> str:
         """Why a run that has not ended is not being driven."""

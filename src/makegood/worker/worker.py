@@ -166,14 +166,6 @@ class Worker:
             if not waiter.done():
                 waiter.set_result(run.state)
 
-    def put_down(self, run: LiveRun) -> None:
-        """Forget a run that goes on later; who waits for its end looks into the store."""
-        self.runs.pop(run.id, None)
-        self._let_go(run)
-        for waiter in run.waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
     def drop(self, run: LiveRun, error: BaseException) -> None:
         """Forget a run that is to go on elsewhere or later."""
         (self.runs if run.starters is None else self.starting).pop(run.id, None)
@@ -247,6 +239,12 @@ class Worker:
         """Own a run that was loaded."""
         self.runs[run.id] = run
         run.waiters.extend(self.awaited.pop(run.id, ()))
+
+    def wake_awaiting(self, run_id: str) -> None:
+        """Have those who wait for a run that is not in memory look into the store."""
+        for waiter in self.awaited.pop(run_id, ()):
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _disappoint(self, error: BaseException) -> None:
         for waiter in [waiter for waiters in self.awaited.values() for waiter in waiters]:
