@@ -83,6 +83,14 @@ async def ask(who: str, times: int = 1) -> str:
     return " and ".join([await approve(who) for _ in range(times)])
 
 
+HostDecision = mg.Signal("host_decision", bool)
+
+
+@mg.workflow
+async def visit(guest: str) -> str:
+    return f"{guest} is {'welcome' if await HostDecision.receive() else 'turned away'}"
+
+
 @mg.workflow
 async def total(numbers: list[int]) -> int:
     return sum(numbers)

@@ -11,7 +11,7 @@ import pytest
 import makegood as mg
 from makegood.backend import local
 from makegood.store.memory import MemoryStore
-from tests.until import eventually
+from tests.until import eventually, parked
 
 pytestmark = pytest.mark.anyio
 
@@ -240,6 +240,60 @@ async def test_a_signal_and_a_wait_survive_a_restart() -> None:
         run = await engine.get("run-1")
         await waiting_for(run, "signal position")
         await run.signal(Position, 2)
+        assert await run.result() == [1, 2]
+
+
+async def test_a_signal_to_a_run_whose_workflow_no_worker_knows_is_delivered_once_one_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(local, "ANSWER_SECONDS", 0.05)
+    store = MemoryStore()
+    async with mg.Engine(store, [follow]) as engine:
+        await engine.start(follow, 2, id="run-1")
+    async with mg.Engine(store) as engine:
+        run = await engine.get("run-1")
+        for number in (1, 2):
+            with pytest.raises(mg.NoWorker, match="is stored"):
+                await run.signal(Position, number)
+        await engine.start(follow, 0, id="run-2")
+        assert await run.result() == [1, 2]
+
+
+async def test_a_signal_to_a_run_whose_code_does_not_fit_is_delivered_once_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(local, "ANSWER_SECONDS", 0.05)
+
+    @mg.workflow(name="follow")
+    async def changed(count: int) -> None:
+        await Ready.receive()
+
+    store = MemoryStore()
+    async with mg.Engine(store, [follow]) as engine:
+        await engine.start(follow, 1, id="run-1")
+    async with mg.Engine(store, [changed]) as engine:
+        run = await engine.get("run-1")
+        await parked(run)
+        with pytest.raises(mg.NoWorker, match="is stored"):
+            await run.signal(Position, 7)
+    async with mg.Engine(store, [follow]) as engine:
+        run = await engine.get("run-1")
+        await run.retry(why="the code fits again")
+        assert await run.result() == [7]
+
+
+async def test_a_signal_wakes_a_run_that_was_evicted() -> None:
+    store = MemoryStore()
+    async with mg.Engine(store, waiting_limit=0) as engine:
+        run = await engine.start(follow, 2)
+
+        async def asleep() -> bool:
+            row = await store.find(run.id)
+            return row is not None and row.wake_at is not None
+
+        for number in (1, 2):
+            await eventually(asleep)
+            await run.signal(Position, number)
         assert await run.result() == [1, 2]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, assert_type
@@ -206,6 +207,34 @@ async def runs(engine: mg.Engine) -> None:
     assert_type(await engine.get("order-42"), mg.RunHandle[Any])
     await engine.start(charge, "o")  # type: ignore[arg-type]
     await engine.start("fulfil", "o")  # type: ignore[arg-type]
+
+
+# ---- signals -------------------------------------------------------------------------------------------------------
+
+HostDecision = mg.Signal("host_decision", Receipt)
+Positions = mg.Signal("positions", list[int])
+Ready = mg.Signal("ready")
+Either = mg.Signal("either", int | None)
+
+
+async def receiving() -> None:
+    assert_type(HostDecision, mg.Signal[Receipt])
+    assert_type(await HostDecision.receive(timeout=5), Receipt)
+    together = await asyncio.gather(HostDecision.receive(), Positions.receive())
+    assert_type(together, tuple[Receipt, list[int]])
+    assert_type(await Either.receive(), Any)
+    async for positions in Positions:
+        assert_type(positions, list[int])
+
+
+async def sending(run: mg.RunHandle[Any]) -> None:
+    await run.signal(HostDecision, Receipt("r"), id="first", by="ann")
+    await run.signal(Ready)
+    await run.signal("anything", {"at": "all"})
+    await run.signal("anything")
+    await run.signal(Positions, "elsewhere")  # type: ignore[misc]
+    await run.signal(HostDecision)  # type: ignore[arg-type]
+    await run.signal(5)  # type: ignore[call-overload]
 
 
 async def errors(run: mg.RunHandle[Receipt]) -> None:

@@ -22,6 +22,7 @@ from makegood.engine.operator import has_ended
 from makegood.errors import NotPossible, NoWorker, RunConflict, RunNotFound, StoreFull, StoreLocked
 from makegood.store.codec import submission, unseal
 from makegood.worker.changes import Changes
+from makegood.worker.recovery import NotYet
 from makegood.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -198,6 +199,12 @@ class LocalBackend:
                 raise StoreFull(
                     f"run {run_id}: the store was full, and {request.action} may be lost: ask again."
                 )
+            try:
+                await self.worker.recovery.request(run_id, request, [])
+            except NotYet:
+                await self._post(run_id, request)
+            else:
+                await self.worker.committer.flushed()
         else:
             await self._post(run_id, request)
 

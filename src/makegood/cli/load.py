@@ -94,12 +94,14 @@ def read_json(text: str) -> bytes:
         raise UsageError(f"--input {text}: {error.strerror}.") from error
 
 
-def parse_json(text: str, option: str) -> Any:
+def parse_json(text: str | bytes, option: str) -> Any:
     """A value given as JSON.
 
     Raises:
         UsageError: it is no JSON.
     """
+    if isinstance(text, bytes):
+        text = text.decode(errors="surrogateescape")
     try:
         return msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeError) as error:

@@ -1,4 +1,4 @@
-"""An operator's commands: ``retry``, ``skip``, ``resolve``, ``cancel``, ``terminate``.
+"""An operator's commands: ``retry``, ``skip``, ``resolve``, ``cancel``, ``terminate``; and ``signal``.
 
 The request goes through the store to the process that works on it. With ``--with MODULE`` this command is
 that process, unless there is another, and sees the run through.
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from makegood import Engine, NoWorker
 from makegood.cli.interrupt import Interruption
-from makegood.cli.load import load_workers_modules, parse_json
+from makegood.cli.load import load_workers_modules, parse_json, read_json
 from makegood.cli.options import (
     DEFAULT_STORE,
     ByOption,
@@ -31,6 +31,7 @@ from makegood.cli.options import (
 from makegood.cli.output import Output, command_line, others_to_stderr, visible
 from makegood.cli.render import headline
 from makegood.cli.start import check_not_interrupted, report_end, see_through
+from makegood.client import operator
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -161,6 +162,36 @@ def terminate(
         with_modules=with_modules,
         as_json=as_json,
         needs_code=compensate,
+    )
+
+
+def signal(
+    run_id: RunIdArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The signal's name.")],
+    *,
+    given: Annotated[
+        str, typer.Option("--input", metavar="JSON", help="What it carries; @FILE or - (stdin) reads it.")
+    ] = "null",
+    signal_id: Annotated[
+        str, typer.Option("--id", metavar="ID", help="Of all signals with this id the run accepts one.")
+    ] = "",
+    by: ByOption = None,
+    with_modules: WithOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Send a run a signal.
+
+    The run keeps it until its workflow asks for it.
+    """
+    value = parse_json(read_json(given), "--input")
+    _ask(
+        "signal",
+        run_id,
+        lambda run: run.signal(name, value, id=signal_id, by=operator(by)),
+        store=store,
+        with_modules=with_modules,
+        as_json=as_json,
     )
 
 

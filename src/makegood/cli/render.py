@@ -257,6 +257,9 @@ def _facts(run: Description) -> dict[str, str]:
         "residue": run.residue,
     }
     facts |= {name: visible(", ".join(steps)) for name, steps in lists.items() if steps}
+    if run.signals_left:
+        left = (f"{signal.name} {compact_json(signal.value)}" for signal in run.signals_left)
+        facts["signals left"] = ", ".join(left)
     if run.waiting_for and not run.parked:
         facts["waits for"] = readable(run.waiting_for)
     return facts
