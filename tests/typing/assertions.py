@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, assert_type
 
 import makegood as mg
@@ -259,3 +260,25 @@ async def step_failures() -> None:
 async def in_a_step() -> None:
     assert_type(mg.idempotency_key(), str)
     assert_type(mg.attempt(), int)
+
+
+# ---- schedules -----------------------------------------------------------------------------------------------------
+
+
+@mg.workflow(schedule=mg.Schedule("0 2 * * *", timezone="Europe/Berlin", overlap="buffer one", catch_up=60))
+async def nightly(tick: datetime, depth: int = 1) -> float:
+    return tick.timestamp() * depth
+
+
+@mg.workflow(schedule="0 2 * * *", name="weekly")
+async def weekly() -> None: ...
+
+
+mg.Schedule("0 2 * * *", overlap="buffer two")  # type: ignore[arg-type]
+
+
+async def runs_a_scheduled_workflow_by_hand(engine: mg.Engine, tick: datetime) -> None:
+    assert_type(await engine.run(nightly, tick), float)
+    assert_type(await engine.run(weekly), None)
+    assert_type(await engine.backfill("nightly", tick), list[str])
+    assert_type((await engine.schedules())[0].next_tick, float | None)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from makegood.cli import demo, inspect, operate, start
+from makegood.cli import demo, inspect, operate, schedules, start
 from makegood.cli.interrupt import Interrupted, leave
 from makegood.cli.options import ExitCode
 from makegood.cli.output import Output
@@ -102,6 +102,8 @@ app.command("skip")(operate.skip)
 app.command("resolve")(operate.resolve)
 app.command("cancel")(operate.cancel)
 app.command("terminate")(operate.terminate)
+app.command("schedules")(schedules.schedules)
+app.add_typer(schedules.schedule, name="schedule")
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from makegood.backend.schedules import ScheduleSummary
     from makegood.description import Description, HistoryItem, RunSummary, StepDescription
 
 STATUS_STYLES = {
@@ -74,6 +75,26 @@ def runs_table(runs: Iterable[RunSummary], now: float) -> Table:
             _status(run.status),
             moment(run.started_at),
             duration(took),
+        )
+    return table
+
+
+def schedules_table(schedules: Iterable[ScheduleSummary], now: float) -> Table:
+    """Which workflows start by themselves, and when."""
+    table = _table("schedule", "cron", "time zone", "overlap", "next tick", "last run", "status")
+    for one in schedules:
+        if one.next_tick is None:
+            coming = "none: a problem" if one.problem else "none: paused"
+        else:
+            coming = moment(one.next_tick) + (" (due)" if one.next_tick <= now else "")
+        table.add_row(
+            visible(one.workflow),
+            one.cron,
+            one.timezone,
+            one.overlap,
+            coming,
+            visible(one.last_run) or "-",
+            _status(one.last_status) if one.last_status else "-",
         )
     return table
 

@@ -55,8 +55,13 @@ class Scheduler:
         self._settled.set()
 
     async def settled(self) -> None:
-        """Wait until the store knows the schedules of this worker's code, and nothing is due."""
+        """Wait until the store knows the schedules of this worker's code, and nothing is due.
+
+        Raises:
+            StoreError: the worker has stopped.
+        """
         await self._settled.wait()
+        self._worker.check()
 
     async def serve(self) -> None:
         """Start what is due until cancelled."""
