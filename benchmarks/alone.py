@@ -18,7 +18,7 @@ from benchmarks import workflows
 from benchmarks.crash import LONG_LENGTH, resume_seconds
 from benchmarks.limit import BareStore
 from benchmarks.measure import Measurement
-from makegood.client import store_at
+from makegood.store.address import store_at
 from makegood.store.sqlite import CHECKPOINT_PAGES
 
 if TYPE_CHECKING:

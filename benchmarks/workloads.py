@@ -8,7 +8,7 @@ import makegood as mg
 from benchmarks import workflows
 from benchmarks.limit import BareStore, RecordingStore, unsealed
 from benchmarks.measure import Measurement, drive
-from makegood.client import store_at
+from makegood.store.address import store_at
 
 FANOUT_WIDTH = 500
 LIMIT_PARTS = 5

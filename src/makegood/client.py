@@ -6,7 +6,6 @@ import getpass
 import random
 import secrets
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import msgspec
@@ -30,12 +29,10 @@ from makegood.errors import (
     RunError,
     RunFailed,
     RunTerminated,
-    StoreError,
     UnknownWorkflow,
     UsageError,
 )
-from makegood.store.memory import MemoryStore
-from makegood.store.sqlite import SqliteStore
+from makegood.store.address import store_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -389,28 +386,6 @@ class RunHandle(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"
-
-
-def store_at(url: str, *, create: bool = True) -> Store:
-    """The store that a URL names.
-
-    Raises:
-        UsageError: no store has such a URL.
-        StoreError: its file does not exist, and is not to be created.
-    """
-    scheme, separator, rest = url.partition("://")
-    if scheme == "memory" and separator:
-        return MemoryStore()
-    if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-        path = rest[1:]
-        if not create and not Path(path).exists():
-            raise StoreError(
-                f"there is no database {path}: no run was ever started there, or the store's URL is wrong."
-            )
-        return SqliteStore(path)
-    raise UsageError(
-        f"{url!r} names no store: use sqlite:///orders.db, sqlite:////absolute/path.db or memory://."
-    )
 
 
 def result_of(state: RunState, workflow: Workflow[..., Any] | None) -> Any:
