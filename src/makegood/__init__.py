@@ -2,6 +2,7 @@
 
 from makegood.client import Engine, RunHandle
 from makegood.definition.attempt import attempt, idempotency_key, original_key
+from makegood.definition.child import Child, start_child
 from makegood.definition.retry import Retry
 from makegood.definition.saga import on_rollback, pivot, saga
 from makegood.definition.schedule import Schedule
@@ -12,6 +13,7 @@ from makegood.definition.transaction import Connection, Transaction, transaction
 from makegood.definition.view import update_view
 from makegood.definition.workflow import Workflow, workflow
 from makegood.errors import (
+    ChildFailed,
     DefinitionError,
     DeterminismError,
     JournalCorrupt,
@@ -47,6 +49,8 @@ __all__ = [
     "HOUR",
     "MINUTE",
     "WEEK",
+    "Child",
+    "ChildFailed",
     "Connection",
     "DefinitionError",
     "DeterminismError",
@@ -93,6 +97,7 @@ __all__ = [
     "saga",
     "sleep",
     "sleep_until",
+    "start_child",
     "step",
     "transaction",
     "update_view",

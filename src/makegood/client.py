@@ -19,7 +19,7 @@ from makegood.definition.workflow import Workflow
 from makegood.description import Description, RunSummary, describe, flatten
 from makegood.engine.folds import folded
 from makegood.engine.operator import Action, Request
-from makegood.engine.run import Status
+from makegood.engine.run import OPEN, UNDOING, Status
 from makegood.engine.views import view_of
 from makegood.errors import (
     JournalCorrupt,
@@ -54,6 +54,9 @@ ENDINGS: dict[Status, type[RunError]] = {
     Status.CANCELLED: RunCancelled,
     Status.TERMINATED: RunTerminated,
 }
+
+ACTIVE = frozenset({OPEN, UNDOING})
+CHILDREN_LIMIT = 100
 
 
 class Engine:
@@ -274,7 +277,9 @@ class RunHandle(Generic[R]):
             why_not = await backend.waiting_for(self.id, description.workflow)
             if why_not:
                 description = msgspec.structs.replace(description, waiting_for=why_not)
-        return description
+        awaited = [step.child for step in description.steps if step.child and step.state in ACTIVE]
+        found = [await backend.find(child) for child in awaited[:CHILDREN_LIMIT]]
+        return description.with_children({row.id: row.status for row in found if row is not None})
 
     async def view(self) -> dict[str, Any]:
         """What may be seen of the run: ``status``, ``steps_completed``, ``steps_pending`` and what it published."""

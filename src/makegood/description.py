@@ -31,6 +31,7 @@ class RunSummary(msgspec.Struct, frozen=True):
 class StepDescription(msgspec.Struct, frozen=True):
     """One step: ``state`` as in ``engine.run``, ``outcome`` done, not done, unknown or "" (not settled).
 
+    ``child`` is the id of the run that it is, "" for a step proper.
     ``began_at`` and ``settled_at`` are the step's or, once that was scheduled, its compensation's; seconds since 1970.
     """
 
@@ -47,6 +48,7 @@ class StepDescription(msgspec.Struct, frozen=True):
     result: Any = None
     failure: Failure | None = None
     next_attempt_at: float | None = None
+    child: str = ""
 
 
 class SignalDescription(msgspec.Struct, frozen=True):
@@ -59,7 +61,12 @@ class SignalDescription(msgspec.Struct, frozen=True):
 
 
 class Description(msgspec.Struct, frozen=True):
-    """A whole run. ``parked`` tells for each parked step (or "code") why; times in seconds since 1970."""
+    """A whole run.
+
+    ``parked`` tells for each parked step (or "code") why; times in seconds since 1970. ``parent`` is the id of the run
+    that called it, "" if none did; ``children`` tells of the child runs that it waits for (the first hundred) how they
+    stand, by id.
+    """
 
     id: str
     workflow: str
@@ -78,6 +85,16 @@ class Description(msgspec.Struct, frozen=True):
     parked: dict[str, str]
     waiting_for: str
     signals_left: list[SignalDescription] = []
+    parent: str = ""
+    children: dict[str, str] = {}
+
+    def with_children(self, statuses: dict[str, str]) -> Description:
+        """The same, knowing how the children stand that the run waits for."""
+        parked = [child for child, status in statuses.items() if status == Status.PARKED]
+        waiting_for = self.waiting_for
+        if parked:
+            waiting_for += f"; parked, waiting for an operator: {', '.join(parked)}"
+        return msgspec.structs.replace(self, children=statuses, waiting_for=waiting_for)
 
 
 class HistoryItem(msgspec.Struct, frozen=True):
@@ -90,10 +107,11 @@ class HistoryItem(msgspec.Struct, frozen=True):
     fields: dict[str, Any]
 
 
-BEGINNINGS = (journal.StepScheduled, journal.CompensationScheduled)
+BEGINNINGS = (journal.StepScheduled, journal.ChildScheduled, journal.CompensationScheduled)
 SETTLEMENTS = (
     journal.StepCompleted,
     journal.StepFailed,
+    journal.ChildFailed,
     journal.StepSkipped,
     journal.CompensationCompleted,
     journal.CompensationSkipped,
@@ -128,6 +146,7 @@ def describe(entries: Sequence[journal.Entry]) -> Description:
         },
         waiting_for=_waiting_for(run),
         signals_left=_signals_left(entries, run.signals_left),
+        parent=run.parent,
     )
 
 
@@ -193,6 +212,7 @@ def _step(record: StepRecord, began_at: float, settled_at: float | None) -> Step
         result=_plain(record.result),
         failure=record.failure,
         next_attempt_at=record.retry_at if record.state in (OPEN, UNDOING) and record.retry_at else None,
+        child=record.child,
     )
 
 
@@ -203,12 +223,16 @@ def _waiting_for(run: RunState) -> str:
         return "an operator: " + "; ".join(reason for reason, _ in run.parked.values())
     active = [record for record in run.steps.values() if record.state in (OPEN, PROBING, UNDOING)]
     waits = [
-        f"{'undoing ' if record.state is UNDOING else ''}step {record.name}{_trouble(record)}"
+        f"{'undoing ' if record.state is UNDOING else ''}{_called(record)}{_trouble(record)}"
         for record in active
     ]
     waits += [f"signal {name}" for name in run.awaited]
     waits += [f"timer {timer}, due {due:.3f}" for timer, due in run.timers.items()]
     return ", ".join(waits) or "its worker"
+
+
+def _called(record: StepRecord) -> str:
+    return f"child run {record.child}" if record.child else f"step {record.name}"
 
 
 def _trouble(record: StepRecord) -> str:

@@ -13,6 +13,7 @@ MakegoodError
 │   ├── UnknownWorkflow       this engine was not given the workflow
 │   └── NotPossible           the action does not fit the state of the run
 ├── StepFailed                inside a workflow: a step gave up
+│   └── ChildFailed           a child run ended otherwise than COMPLETED, or could not be started
 ├── RunError                  outside: a run ended otherwise than COMPLETED
 │   └── RunFailed, RunCompensated, RunCancelled, RunTerminated
 ├── DeterminismError          the code no longer does what the journal recorded
@@ -99,6 +100,31 @@ class StepFailed(MakegoodError):
     def was(self, *types: type[BaseException]) -> bool:
         """Whether the step's own exception was one of these types (compared by name; subclasses do not count)."""
         return any(self.failure.is_a(type_) for type_ in types)
+
+
+class ChildFailed(StepFailed):
+    """A child run ended otherwise than COMPLETED: raised inside its parent, at the ``await``.
+
+    What it had done is undone already, except for its residue.
+
+    Attributes:
+        step: the child's workflow.
+        child: the child's run id.
+        status: FAILED, COMPENSATED, CANCELLED or TERMINATED; "" if it could not be started.
+        failure: the cause, as the child recorded it.
+        residue: names of the child's steps whose effects stay open.
+    """
+
+    def __init__(
+        self, step: str, failure: Failure, *, child: str, status: str, residue: Sequence[str] = ()
+    ) -> None:
+        super().__init__(step, failure, unknown=False, attempts=1)
+        how = f"ended {status}" if status else "could not be started"
+        left = f"; left open: {', '.join(residue)}" if residue else ""
+        self.args = (f"child run {child} of workflow {step} {how}: {failure}{left}",)
+        self.child = child
+        self.status = status
+        self.residue = tuple(residue)
 
 
 class RunError(MakegoodError):

@@ -25,7 +25,13 @@ _entry_decoder = msgspec.json.Decoder(journal.Entry)
 class Run:
     """One run. Every fact that it is told becomes one entry and is answered with that entry's events in words."""
 
-    def __init__(self, workflow: mg.Workflow[..., Any], *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        workflow: mg.Workflow[..., Any],
+        *args: Any,
+        child_of: tuple[Run, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.workflow = workflow
         self.entries: list[journal.Entry] = []
         self.now = START
@@ -33,7 +39,13 @@ class Run:
         self._snapshots: list[dict[str, Any]] = []
         self.execution = fresh_execution(workflow)
         arguments = workflow.signature.encode_arguments(args, kwargs)
-        self.began = self.tell(lambda execution: execution.start("run-1", arguments, START))
+        if child_of is None:
+            self.began = self.tell(lambda execution: execution.start("run-1", arguments, START))
+        else:
+            parent, step = child_of[0].state.id, child_of[0].step(child_of[1])
+            self.began = self.tell(
+                lambda execution: execution.start_child(step.child, arguments, parent, step.number, START)
+            )
 
     # ---- what may happen to it -----------------------------------------------------------------------------------
 
@@ -118,6 +130,21 @@ class Run:
 
     def cancel(self, why: str = "changed my mind") -> list[str]:
         return self.act(Request("cancel", "ann", why))
+
+    def child_ends(self, child: Run) -> list[str]:
+        """This run's worker is told that a child of its has ended, or was undone."""
+        step, at, ending = child.state.parent_step, self.now, copy.deepcopy(child.state)
+        return self.tell(lambda execution: execution.child_ended(step, ending, at))
+
+    def child_refused(self, step: str, message: str = "no") -> list[str]:
+        """The child cannot be started."""
+        number, at, failure = self.number(step), self.now, mg.Failure("makegood.RunConflict", message)
+        return self.tell(lambda execution: execution.child_refused(number, failure, at))
+
+    def undo_asked(self) -> list[str]:
+        """The parent of this ended run is rolled back, and asks for the undo."""
+        asked, at = journal.UndoRequested(self.state.parent), self.now
+        return self.tell(lambda execution: execution._record(asked, at))
 
     def act(self, request: Request) -> list[str]:
         at = self.now
@@ -232,6 +259,12 @@ def _in_words(event: journal.AnyEvent, state: RunState) -> str:  # noqa: C901, P
     match event:
         case journal.StepScheduled():
             return f"{name} scheduled"
+        case journal.ChildScheduled():
+            return f"{name} scheduled as {event.child}"
+        case journal.ChildFailed():
+            return f"{name} ended {event.status or 'before it began'}"
+        case journal.UndoRequested():
+            return f"{event.by}: undo"
         case journal.StepCompleted():
             return f"{name} done" + (f" by {event.by}" if event.by else "")
         case journal.AttemptFailed():
@@ -267,7 +300,7 @@ def _in_words(event: journal.AnyEvent, state: RunState) -> str:  # noqa: C901, P
         case journal.CompensationCompleted():
             return f"{name} undone" + (f" by {event.by}" if event.by else "")
         case journal.CompensationSkipped():
-            return f"undo {name} skipped"
+            return f"undo {name} skipped" + (f", open: {', '.join(event.residue)}" if event.residue else "")
         case journal.RunParked():
             return f"parked: {name or 'code'}"
         case journal.OperatorActed():

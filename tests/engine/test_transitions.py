@@ -58,6 +58,10 @@ HAPPENINGS: dict[str, tuple[journal.AnyEvent, dict[StepState, StepState]]] = {
         journal.CompensationCompleted(1, 1),
         {S.UNDOING: S.UNDONE, S.UNDO_EXHAUSTED: S.UNDONE},
     ),
+    "undone but for what an operator left open in the child": (
+        journal.CompensationSkipped(1, ["ship"]),
+        {S.UNDOING: S.RESIDUE},
+    ),
     "undo skipped": (journal.CompensationSkipped(1), {S.UNDO_EXHAUSTED: S.RESIDUE}),
 }
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from makegood.cli.output import command_line, compact_json, readable, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -145,21 +145,30 @@ def headline(run: Description, now: float) -> Text:
     )
 
 
-def steps_table(steps: Iterable[StepDescription], now: float) -> Table:
-    """The steps of a run, with where each of them stands."""
+def steps_table(
+    steps: Iterable[StepDescription], now: float, children: Mapping[str, str] | None = None
+) -> Table:
+    """The steps of a run, with where each of them stands. ``children``: the statuses of child runs, by id."""
     table = _table("#", "step", "state", "outcome", "attempts", "time")
     for step in steps:
         state, attempts = _state(step, now)
         until = step.settled_at if step.settled_at is not None else now
         table.add_row(
             str(step.number),
-            Text.assemble(visible(step.name), ("" if step.critical else " (best effort)", "dim")),
+            Text.assemble(visible(step.name), (_aside(step, children or {}), "dim")),
             Text(state, STATE_STYLES.get(state, "")),
             "" if step.outcome == step.state else step.outcome,
             str(attempts),
             duration(until - step.began_at),
         )
     return table
+
+
+def _aside(step: StepDescription, children: Mapping[str, str]) -> str:
+    if step.child:
+        status = children.get(step.child, "")
+        return f" → {visible(step.child)}{f' ({status})' if status else ''}"
+    return "" if step.critical else " (best effort)"
 
 
 def errors_of(steps: Iterable[StepDescription]) -> list[Text]:
@@ -178,7 +187,7 @@ def run_report(run: Description, store: str, now: float) -> list[RenderableType]
         facts.add_row(Text(name, "bold"), Text(value, overflow="fold"))
     report: list[RenderableType] = [headline(run, now), Padding(facts, (0, 0, 0, 2))]
     if run.steps:
-        report += [Text(), Padding(steps_table(run.steps, now), (0, 0, 0, 2))]
+        report += [Text(), Padding(steps_table(run.steps, now, run.children), (0, 0, 0, 2))]
     errors = errors_of(run.steps)
     if errors:
         report += [Text("\nerrors", "bold"), *(Padding(error, (0, 0, 0, 2)) for error in errors)]
@@ -262,7 +271,8 @@ def rows_that_fit(steps: Sequence[StepDescription], room: int) -> tuple[list[Ste
 
 
 def _facts(run: Description) -> dict[str, str]:
-    facts = {"started": moment(run.started_at)}
+    facts = {"parent": visible(run.parent)} if run.parent else {}
+    facts["started"] = moment(run.started_at)
     if run.ended_at is not None:
         facts["ended"] = moment(run.ended_at)
     facts["input"] = compact_json(run.input)

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     import msgspec
 
+    from makegood.definition.child import Child
     from makegood.definition.signal import Signal
     from makegood.definition.step import Step
+    from makegood.definition.workflow import Workflow
 
 T = TypeVar("T")
 
@@ -46,6 +48,10 @@ class Scope(Protocol):
     def pivot(self) -> None: ...
 
     def receive(self, signal: Signal[T], limit_seconds: float | None) -> Coroutine[Any, Any, T]: ...
+
+    def call_child(
+        self, workflow: Workflow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], run_id: str | None
+    ) -> Child[Any]: ...
 
 
 current_scope: ContextVar[Scope | None] = ContextVar("makegood_scope", default=None)

@@ -6,7 +6,9 @@ import inspect
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
+from makegood.definition.child import ChildStep
 from makegood.definition.schedule import checked_schedule
+from makegood.definition.scope import current_scope
 from makegood.definition.signal import Signal, signals_of
 from makegood.definition.signature import Signature
 from makegood.definition.validation import checked_function, checked_name, checked_tick_parameter
@@ -25,7 +27,10 @@ R = TypeVar("R")
 
 
 class Workflow(Generic[P, R]):
-    """A declared workflow: give it to ``engine.start``. ``function`` is the undecorated coroutine function."""
+    """A declared workflow: give it to ``engine.start``. ``function`` is the undecorated coroutine function.
+
+    Called inside another workflow, it starts a child run at once and returns an awaitable for its result.
+    """
 
     def __init__(
         self,
@@ -60,10 +65,19 @@ class Workflow(Generic[P, R]):
         return signals_of(self.function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-        raise OutsideWorkflow(
-            f"workflow {self.name} was called like a function. Start it with `await engine.start({self.name}, …)`, "
-            f"or call {self.name}.function(…) for the plain coroutine, not durably."
-        )
+        scope = current_scope.get()
+        if scope is None:
+            raise OutsideWorkflow(
+                f"workflow {self.name} was called outside a workflow. Start it with "
+                f"`await engine.start({self.name}, …)`, or call {self.name}.function(…) for the plain coroutine, "
+                "not durably."
+            )
+        return scope.call_child(self, args, kwargs, None)  # type: ignore[return-value] # it can be awaited just so
+
+    @cached_property
+    def as_step(self) -> ChildStep:
+        """What it is to a run that calls it."""
+        return ChildStep(self)
 
     def __repr__(self) -> str:
         return f"<workflow {self.name}>"

@@ -9,15 +9,24 @@ from __future__ import annotations
 from asyncio import CancelledError, _get_running_loop, _set_running_loop
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from makegood.definition.keys import checked_run_id
 from makegood.definition.scope import current_scope
-from makegood.engine.journal import Pivoted, RollbackRegistered, StepCancelled, StepScheduled, ViewUpdated
+from makegood.engine.children import ChildCall, default_id
+from makegood.engine.journal import (
+    ChildScheduled,
+    Pivoted,
+    RollbackRegistered,
+    StepCancelled,
+    StepScheduled,
+    ViewUpdated,
+)
 from makegood.engine.loop import CLOSING_ROUNDS, NO_CONTEXT, DeterministicLoop
 from makegood.engine.main_task import Branch, MainTask, StepCall
 from makegood.engine.nested import NestedSaga, Shielded, current_saga, tasks_inside
 from makegood.engine.saga import cause
 from makegood.engine.signals import Signals
 from makegood.engine.views import PENDING, checked_view
-from makegood.errors import NotDurable, UsageError
+from makegood.errors import NotDurable, RunConflict, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -42,6 +51,7 @@ class CoroutineProgram(DeterministicLoop):
     idle = False
     error: BaseException | None = None
     value: Any = None
+    run_id = ""
     pivoted = False
     winding_up = False
     rollbacks: Sequence[NestedSaga] = ()
@@ -49,6 +59,7 @@ class CoroutineProgram(DeterministicLoop):
     _published: dict[str, int] | None = None
     _signals: Signals | None = None
     _saga_count = 0
+    _child_ids: frozenset[str] | set[str] = frozenset()
     _cancelled = False
 
     def __init__(self, workflow: Workflow[..., Any]) -> None:
@@ -338,6 +349,33 @@ class CoroutineProgram(DeterministicLoop):
         if not (self.pivoted or self.finished):
             self.pivoted = True
             self.decisions.append(Pivoted())
+
+    def call_child(
+        self, workflow: Workflow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], run_id: str | None
+    ) -> ChildCall:
+        if self._closed:
+            raise GeneratorExit
+        if self.finished:
+            raise UsageError(f"workflow {workflow.name} was called as a child after its parent had ended.")
+        arguments = workflow.signature.encode_arguments(args, kwargs)
+        number = len(self.steps) + 1
+        child = default_id(self.run_id, number, workflow.name) if run_id is None else checked_run_id(run_id)
+        if not self._child_ids:
+            self._child_ids = {self.run_id}
+        if child in self._child_ids:
+            raise RunConflict(
+                f"run {self.run_id} cannot start a child run {child}: "
+                f"{'that is its own id' if child == self.run_id else 'it has one already'}. Use another id."
+            )
+        self._child_ids |= {child}
+        self.decisions.append(ChildScheduled(number, child, workflow.name, arguments))
+        self.steps[number] = workflow.as_step
+        if self._saga_count:
+            self._join_saga(number)
+        call = ChildCall(loop=self)
+        call.program, call.number, call.id = self, number, child
+        self._calls[number] = call
+        return call
 
     def step_cancelled(self, call: StepCall) -> None:
         if self._calls.pop(call.number, None) is not None:

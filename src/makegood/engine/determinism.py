@@ -11,21 +11,27 @@ if TYPE_CHECKING:
     from makegood.engine.run import RunState
 
 
+IDENTITY: dict[type[journal.Event], tuple[str, ...]] = {
+    journal.ChildScheduled: ("name", "child"),
+    journal.CompensationScheduled: ("step",),
+    journal.StepCancelled: ("step",),
+    journal.TimerCancelled: ("timer",),
+    journal.SignalsAwaited: ("names",),
+    journal.RollbackRegistered: ("name",),
+    journal.SagaRollbackStarted: ("saga", "steps"),
+}
+"""What a decision shares with the recorded one. Arguments, flags, times, reasons may differ: the recorded ones hold."""
+
+
 def fits(recorded: journal.Decision, decided: journal.Decision) -> bool:
-    """Whether a decision is the recorded one. Arguments, flags, times and reasons may differ: the recorded ones hold."""
+    """Whether a decision is the recorded one."""
+    if type(recorded) is not type(decided):
+        return False
     if isinstance(recorded, journal.StepScheduled) and isinstance(decided, journal.StepScheduled):
         return recorded.name == decided.name and (decided.undoable or not recorded.undoable)
-    if isinstance(recorded, journal.CompensationScheduled) and isinstance(
-        decided, journal.CompensationScheduled
-    ):
-        return recorded.step == decided.step
-    if isinstance(recorded, (journal.StepCancelled, journal.TimerCancelled, journal.SignalsAwaited)):
-        return recorded == decided
-    if isinstance(recorded, journal.RollbackRegistered) and isinstance(decided, journal.RollbackRegistered):
-        return recorded.name == decided.name
-    if isinstance(recorded, journal.SagaRollbackStarted) and isinstance(decided, journal.SagaRollbackStarted):
-        return recorded.saga == decided.saga and recorded.steps == decided.steps
-    return type(recorded) is type(decided)
+    return all(
+        getattr(recorded, field) == getattr(decided, field) for field in IDENTITY.get(type(recorded), ())
+    )
 
 
 def stands_still(event: journal.AnyEvent) -> bool:
@@ -58,4 +64,5 @@ def in_words(event: journal.AnyEvent) -> str:
     """The event as a few words: ``StepScheduled 2: reserve_stock``."""
     number = getattr(event, "step", getattr(event, "timer", getattr(event, "saga", "")))
     name = getattr(event, "name", "") or ", ".join(getattr(event, "names", ()))
-    return f"{type(event).__name__}{f' {number}' if number != '' else ''}{f': {name}' if name else ''}"
+    child = f" as {event.child}" if isinstance(event, journal.ChildScheduled) else ""
+    return f"{type(event).__name__}{f' {number}' if number != '' else ''}{f': {name}' if name else ''}{child}"

@@ -7,7 +7,6 @@ taken by the worker as the next entry. Replaying, the same decisions are compare
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -16,13 +15,15 @@ from makegood.definition.payload import NULL
 from makegood.definition.retry import wait_before
 from makegood.definition.signal import check_signal
 from makegood.engine import journal
+from makegood.engine.children import facts_of_ending
 from makegood.engine.determinism import fits, mismatch, stands_still
 from makegood.engine.folds import FOLDS, apply
 from makegood.engine.nested import SagaUndone, undone
 from makegood.engine.operator import facts_for
+from makegood.engine.reactions import REACTIONS
 from makegood.engine.run import EXHAUSTED, OPEN, PROBING, UNDO_EXHAUSTED, UNDOING, RunState
 from makegood.engine.saga import cause, ending_of_rollback, termination, undo_plan
-from makegood.errors import NotDurable, PayloadError, StepFailed
+from makegood.errors import NotDurable, PayloadError
 from makegood.failure import Failure
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from makegood.engine.program import Program
     from makegood.engine.run import StepRecord
 
-NO_FAILURE = Failure("", "")
 LOST = Failure("WorkerLost", "the process that ran this attempt ended before it could record the outcome")
 STUCK = (
     "workflow {} waits for something that nothing durable will ever answer: no step, no timer, no signal. "
@@ -71,10 +71,30 @@ class Execution(msgspec.Struct, gc=False, eq=False):
         """Timers that were started by what is not yet durable."""
         return {event.timer for event in self.events if isinstance(event, journal.TimerStarted)}
 
+    def fresh_steps(self) -> set[int]:
+        """Steps about which something was decided that is not yet durable."""
+        decided = (journal.ChildScheduled, journal.StepCancelled, journal.CompensationScheduled)
+        return {event.step for event in self.events if isinstance(event, decided)}
+
     # ---- facts ---------------------------------------------------------------------------------------------------
 
     def start(self, run_id: str, arguments: msgspec.Raw, at: float) -> None:
         self._record(journal.RunStarted(run_id, self.workflow.name, arguments), at)
+
+    def start_child(
+        self, run_id: str, arguments: msgspec.Raw, parent: str, parent_step: int, at: float
+    ) -> None:
+        self._record(journal.RunStarted(run_id, self.workflow.name, arguments, parent, parent_step), at)
+
+    def child_ended(self, step: int, child: RunState, at: float) -> None:
+        """A child run has ended, or was undone. Telling it again changes nothing."""
+        for fact in facts_of_ending(self.state.steps[step], child):
+            self._record(fact, at)
+
+    def child_refused(self, step: int, failure: Failure, at: float) -> None:
+        """A child run could not be started."""
+        if self.state.steps[step].state is OPEN:
+            self._record(journal.ChildFailed(step, "", failure), at)
 
     def step_completed(self, step: int, attempt: int, result: msgspec.Raw, at: float) -> None:
         self._record(journal.StepCompleted(step, attempt, result), at)
@@ -170,7 +190,7 @@ class Execution(msgspec.Struct, gc=False, eq=False):
         begun = [  # before any of them: what follows from one of them may schedule a compensation
             record
             for record in self.state.steps.values()
-            if record.state in (OPEN, EXHAUSTED, UNDOING) and record.number not in fresh
+            if record.state in (OPEN, EXHAUSTED, UNDOING) and record.number not in fresh and not record.child
         ]
         for record in begun:
             waiting = record.state is EXHAUSTED or self.waits(record, at)
@@ -238,7 +258,7 @@ class Execution(msgspec.Struct, gc=False, eq=False):
             step = self.state.steps[recorded.step]
             step.arguments, step.undoable = recorded.arguments, recorded.undoable
             step.critical, step.retry_at = recorded.critical, recorded.due
-        elif isinstance(recorded, journal.RollbackRegistered):
+        elif isinstance(recorded, (journal.ChildScheduled, journal.RollbackRegistered)):
             self.state.steps[recorded.step].arguments = recorded.arguments
         elif isinstance(recorded, journal.TimerStarted):
             if recorded.timer in self.state.timers:
@@ -335,6 +355,10 @@ class Execution(msgspec.Struct, gc=False, eq=False):
             self._decide(journal.SignalsLeft([signal.number for signal in left]))
         self._decide(ending)
 
+    def undo(self) -> None:
+        """Undo a run that had completed: what follows is a rollback."""
+        self._undo_plan = undo_plan(self.state)
+
     def _scheduled_undo(self, step: int) -> journal.CompensationScheduled:
         undo = self.program.steps[step].undo
         wait = wait_before(undo.retry, 1, 0.5) if undo is not None else None
@@ -395,43 +419,3 @@ class Execution(msgspec.Struct, gc=False, eq=False):
             self._record(journal.RunParked(record.number, reason), at)
         else:
             self._record(journal.StepFailed(record.number, record.unknown), at)
-
-
-def _on_step_failed(execution: Execution, fact: journal.StepFailed) -> None:
-    record = execution.state.steps[fact.step]
-    if not record.critical:
-        execution.program.resolve(fact.step, None)
-    elif not record.cancelled:
-        failure = record.failure or NO_FAILURE
-        execution.program.reject(
-            fact.step, StepFailed(record.name, failure, unknown=fact.unknown, attempts=record.attempts)
-        )
-
-
-def _on_probe_answered(execution: Execution, fact: journal.ProbeAnswered) -> None:
-    if fact.outcome == "done":
-        execution.program.resolve(fact.step, fact.result)
-
-
-def _on_cancel_requested(execution: Execution, fact: journal.CancelRequested) -> None:
-    if not execution.state.rolling_back:
-        execution.program.cancel(fact.why)
-
-
-def _on_operator_acted(execution: Execution, fact: journal.OperatorActed) -> None:
-    if fact.action == "terminate":
-        execution.terminate()
-
-
-REACTIONS: dict[type[Any], Callable[[Execution, Any], None]] = {
-    journal.RunStarted: lambda execution, fact: execution.program.start(fact.input),
-    journal.StepCompleted: lambda execution, fact: execution.program.resolve(fact.step, fact.result),
-    journal.StepSkipped: lambda execution, fact: execution.program.resolve(fact.step, None),
-    journal.StepFailed: _on_step_failed,
-    journal.ProbeAnswered: _on_probe_answered,
-    journal.TimerFired: lambda execution, fact: execution.program.fire(fact.timer),
-    journal.SignalReceived: lambda execution, fact: execution.program.deliver(fact),
-    journal.CancelRequested: _on_cancel_requested,
-    journal.OperatorActed: _on_operator_acted,
-    SagaUndone: lambda execution, happened: execution.program.rolled_back(happened.saga),
-}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from makegood.engine import journal
-from makegood.engine.run import DONE, ENDINGS, LEFT, RESIDUE, UNDOING, RunState, StepRecord
+from makegood.engine.run import DONE, ENDINGS, LEFT, RESIDUE, UNDOING, RunState, Status, StepRecord
 from makegood.engine.views import updated
 from makegood.errors import JournalCorrupt
 from makegood.failure import Failure
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def _run_started(run: RunState, event: journal.RunStarted) -> None:
     run.id, run.workflow, run.input, run.started_at = event.id, event.workflow, event.input, run.clock
+    run.parent, run.parent_step = event.parent, event.parent_step
 
 
 def _step_scheduled(run: RunState, event: journal.StepScheduled) -> None:
@@ -25,6 +26,21 @@ def _step_scheduled(run: RunState, event: journal.StepScheduled) -> None:
         event.step, event.name, event.arguments, event.undoable, event.critical, event.due
     )
     run.in_flight += 1
+
+
+def _child_scheduled(run: RunState, event: journal.ChildScheduled) -> None:
+    if event.step != len(run.steps) + 1:
+        raise JournalCorrupt(f"run {run.id}: step {event.step} is scheduled out of order.")
+    run.steps[event.step] = StepRecord(
+        event.step, event.name, event.arguments, undoable=True, critical=True, retry_at=0.0, child=event.child
+    )
+    run.in_flight += 1
+    run.has_children = True
+
+
+def _child_failed(run: RunState, event: journal.ChildFailed) -> None:
+    step = run.move(event.step, "failed")
+    step.attempts, step.failure, step.residue = 1, event.failure, tuple(event.residue)
 
 
 def _step_completed(run: RunState, event: journal.StepCompleted) -> None:
@@ -99,7 +115,8 @@ def _compensation_completed(run: RunState, event: journal.CompensationCompleted)
 
 
 def _compensation_skipped(run: RunState, event: journal.CompensationSkipped) -> None:
-    run.move(event.step, "undo skipped")
+    step = run.move(event.step, "left open" if event.residue else "undo skipped")
+    step.residue = tuple(event.residue)
     run.parked.pop(event.step, None)
 
 
@@ -171,9 +188,21 @@ def _rollback_started(run: RunState, event: journal.RollbackStarted) -> None:
     run.awaited = ()
 
 
+def _undo_requested(run: RunState, event: journal.UndoRequested) -> None:
+    if run.status_ is not Status.COMPLETED or not run.parent:
+        raise run.misplaced(event)
+    run.status_, run.ended_at, run.result = None, None, None
+    run.rolling_back = True
+    run.failure = Failure("Undone", f"run {event.by}, of which this one is a part, was rolled back")
+
+
 def _honest(run: RunState, event: journal.Ending) -> bool:
     """Whether everything that a rollback has to undo is undone, or said to be left open (G1)."""
-    left = {step.state for step in run.steps.values() if step.needs_undo or step.state in LEFT}
+    left = {
+        RESIDUE if step.residue else step.state
+        for step in run.steps.values()
+        if step.needs_undo or step.residue or step.state in LEFT
+    }
     return left == ({RESIDUE} if type(event) is journal.RunTerminated else set())
 
 
@@ -197,6 +226,7 @@ def _ended(run: RunState, event: journal.Ending) -> None:
 FOLDS: dict[type[journal.Event], Callable[[RunState, Any], None]] = {
     journal.RunStarted: _run_started,
     journal.StepScheduled: _step_scheduled,
+    journal.ChildScheduled: _child_scheduled,
     journal.StepCompleted: _step_completed,
     journal.AttemptFailed: _attempt_failed,
     journal.ProbeAnswered: _probe_answered,
@@ -209,6 +239,8 @@ FOLDS: dict[type[journal.Event], Callable[[RunState, Any], None]] = {
     journal.CompensationScheduled: _compensation_scheduled,
     journal.CompensationCompleted: _compensation_completed,
     journal.CompensationSkipped: _compensation_skipped,
+    journal.ChildFailed: _child_failed,
+    journal.UndoRequested: _undo_requested,
     journal.RunParked: _run_parked,
     journal.OperatorActed: _operator_acted,
     journal.CancelRequested: _cancel_requested,
@@ -230,10 +262,12 @@ def apply(run: RunState, event: journal.Event) -> None:
     Raises:
         JournalCorrupt: it cannot follow the ones before it.
     """
-    if run.status_ is not None or bool(run.id) is (type(event) is journal.RunStarted):
+    kind = type(event)
+    ended = run.status_ is not None and kind is not journal.UndoRequested
+    if ended or bool(run.id) is (kind is journal.RunStarted):
         raise run.misplaced(event)
     try:
-        FOLDS[type(event)](run, event)
+        FOLDS[kind](run, event)
     except KeyError:
         raise run.misplaced(event) from None
 

@@ -23,9 +23,13 @@ class Event(msgspec.Struct, tag=True, tag_field="event", omit_defaults=True, fro
 
 
 class RunStarted(Event, frozen=True):
+    """``parent``: the run whose step ``parent_step`` this one is."""
+
     id: str
     workflow: str
     input: msgspec.Raw
+    parent: str = ""
+    parent_step: int = 0
 
 
 class StepCompleted(Event, frozen=True):
@@ -89,9 +93,28 @@ class CompensationCompleted(Event, frozen=True):
 
 
 class CompensationSkipped(Event, frozen=True):
-    """An operator left the step's effect open: residue."""
+    """An operator left the step's effect open: residue; ``residue`` names what of a child run was left open."""
 
     step: int
+    residue: list[str] = []
+
+
+class ChildFailed(Event, frozen=True):
+    """A child run ended otherwise than COMPLETED: as ``status`` says, or "" if it could not be started.
+
+    ``residue``: the steps that it left open.
+    """
+
+    step: int
+    status: str
+    failure: Failure
+    residue: list[str] = []
+
+
+class UndoRequested(Event, frozen=True):
+    """The parent is rolled back: this run, although COMPLETED, is to be undone."""
+
+    by: str
 
 
 class RunParked(Event, frozen=True):
@@ -138,6 +161,15 @@ class StepScheduled(Event, frozen=True):
     undoable: bool = False
     critical: bool = True
     due: float = 0.0
+
+
+class ChildScheduled(Event, frozen=True):
+    """The intent to run a workflow as a child: a step whose only attempt is the run ``child``."""
+
+    step: int
+    child: str
+    name: str
+    arguments: msgspec.Raw
 
 
 class StepCancelled(Event, frozen=True):
@@ -243,6 +275,8 @@ Fact: TypeAlias = (
     | TimerFired
     | CompensationCompleted
     | CompensationSkipped
+    | ChildFailed
+    | UndoRequested
     | RunParked
     | OperatorActed
     | CancelRequested
@@ -251,6 +285,7 @@ Fact: TypeAlias = (
 Ending: TypeAlias = RunCompleted | RunFailed | RunCompensated | RunCancelled | RunTerminated
 Decision: TypeAlias = (
     StepScheduled
+    | ChildScheduled
     | StepCancelled
     | TimerStarted
     | TimerCancelled
@@ -273,6 +308,7 @@ AnyEvent: TypeAlias = Fact | Decision
 DECISIONS: frozenset[type[Event]] = frozenset(
     {
         StepScheduled,
+        ChildScheduled,
         StepCancelled,
         TimerStarted,
         TimerCancelled,

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 class Program(Protocol):
     """Deterministic: the same calls give the same decisions."""
 
+    run_id: str
+    """Set by the execution before ``start``."""
+
     clock: float
     """The run's time in seconds since 1970, set by the execution before each call."""
 

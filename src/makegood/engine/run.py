@@ -14,10 +14,14 @@ A step:
     UNDOING ──AttemptFailed: give up──▶ UNDO_EXHAUSTED ─┬─ OperatorActed: retry ─▶ UNDOING
                                                         ├─ CompensationCompleted ─▶ UNDONE
                                                         └─ CompensationSkipped ───▶ RESIDUE
+A step that is a child run has one attempt, without retries: OPEN ──ChildFailed──▶ FAILED. Retries and operators are
+the child's own; if one left effects open there, UNDOING ──CompensationSkipped──▶ RESIDUE.
+
 A run:
 
     RUNNING ──RollbackStarted──▶ COMPENSATING ──▶ COMPENSATED | FAILED | CANCELLED | TERMINATED
-       └──────RunCompleted──────▶ COMPLETED
+       └──────RunCompleted──────▶ COMPLETED       ▲
+                                      └──UndoRequested (of a child only)
     any of these but the ended ──OperatorActed: terminate──▶ TERMINATED, at once or after a rollback
     PARKED while a step is EXHAUSTED or UNDO_EXHAUSTED and waits for an operator, or the code does not fit the journal.
 """
@@ -79,6 +83,7 @@ STEP_TRANSITIONS: dict[tuple[StepState, str], StepState] = {
     (UNDOING, "undone"): UNDONE,
     (UNDOING, "retry"): UNDOING,
     (UNDOING, "give up"): UNDO_EXHAUSTED,
+    (UNDOING, "left open"): RESIDUE,
     (UNDO_EXHAUSTED, "undone"): UNDONE,
     (UNDO_EXHAUSTED, "undo skipped"): RESIDUE,
     (UNDO_EXHAUSTED, "reopened"): UNDOING,
@@ -118,6 +123,8 @@ class StepRecord(msgspec.Struct, gc=False):
     cancelled: bool = False  # the workflow no longer waits for it
     result: msgspec.Raw | None = None
     failure: Failure | None = None
+    child: str = ""  # the id of the run that it is
+    residue: tuple[str, ...] = ()  # what that run left open
 
     @property
     def in_flight(self) -> bool:
@@ -132,6 +139,11 @@ class StepRecord(msgspec.Struct, gc=False):
     def may_stand(self, clock: float) -> bool:
         """Whether its effect is, or may be, there: also that of an attempt which may be under way at this moment."""
         return self.unknown or self.state in STANDING or (self.state is OPEN and self.retry_at <= clock)
+
+    @property
+    def open_effects(self) -> list[str]:
+        """How its open effect is called: by its name; those of a child run by the names of its steps as well."""
+        return [f"{self.name}/{inner}" for inner in self.residue] or [self.name]
 
 
 class View(msgspec.Struct, frozen=True, gc=False):
@@ -148,11 +160,14 @@ class RunState(msgspec.Struct, gc=False):
     id: str = ""
     workflow: str = ""
     input: msgspec.Raw | None = None
+    parent: str = ""  # the run whose step ``parent_step`` this one is
+    parent_step: int = 0
     clock: float = 0.0  # seconds since 1970: the time of the entry being applied
     started_at: float = 0.0
     ended_at: float | None = None
     status_: Status | None = None
     steps: dict[int, StepRecord] = {}
+    has_children: bool = False
     in_flight: int = 0
     timers: dict[int, float] = {}
     signals: int = 0  # accepted so far
@@ -183,11 +198,16 @@ class RunState(msgspec.Struct, gc=False):
 
     @property
     def residue(self) -> list[str]:
-        """Names of the steps whose effects are, or may be, open although nobody wants them."""
+        """Names of the steps whose effects are, or may be, open although nobody wants them; a child's after its own."""
         if self.status_ is Status.TERMINATED:
             return self.left_open
         completed = self.status_ is Status.COMPLETED
-        return [s.name for s in self.steps.values() if s.state is RESIDUE or (s.needs_undo and not completed)]
+        open_ = [
+            s
+            for s in self.steps.values()
+            if s.state is RESIDUE or s.residue or (s.needs_undo and not completed)
+        ]
+        return [name for step in open_ for name in step.open_effects]
 
     @property
     def left_as_is(self) -> list[str]:

@@ -36,16 +36,17 @@ def cause(error: BaseException) -> tuple[Failure, str]:
 
 def termination(run: RunState) -> journal.RunTerminated:
     """The end of a run at this moment, with what it leaves behind."""
-    return journal.RunTerminated(
-        [step.name for step in run.steps.values() if step.undoable and step.may_stand(run.clock)]
-    )
+    open_ = [
+        step for step in run.steps.values() if step.residue or (step.undoable and step.may_stand(run.clock))
+    ]
+    return journal.RunTerminated([name for step in open_ for name in step.open_effects])
 
 
 def ending_of_rollback(run: RunState, *, cancelled: bool) -> journal.Ending:
     """How a rolled back run ends: TERMINATED if an operator left an effect open, otherwise honestly without any."""
-    residue = [step.name for step in run.steps.values() if step.state is RESIDUE]
-    if residue:
-        return journal.RunTerminated(residue)
+    open_ = [step for step in run.steps.values() if step.state is RESIDUE or step.residue]
+    if open_:
+        return journal.RunTerminated([name for step in open_ for name in step.open_effects])
     if cancelled:
         return journal.RunCancelled()
     return journal.RunCompensated() if run.undone else journal.RunFailed()

@@ -107,6 +107,9 @@ class MemoryStore:
                 row, status=write.status, ended_at=write.ended_at, wake_at=None
             )
         self._settle(write.answered)
+        woken = self._rows.get(write.wakes)
+        if woken is not None and woken.wake_at is not None:
+            self._rows[woken.id] = msgspec.structs.replace(woken, wake_at=0.0)
 
     def _settle(self, answers: Sequence[InboxAnswer]) -> None:
         self._answers.update((answer.number, answer) for answer in answers if answer.number in self._inbox)

@@ -46,7 +46,7 @@ class Write(msgspec.Struct, gc=False):
     """One run's part of a commit: a new entry and, where it changed, its row.
 
     ``key`` None creates the run; the store sets it. A changed row is awake. ``answered`` are inbox requests that this
-    entry settles.
+    entry settles; ``wakes`` is a run that, if it is asleep, is due at once: the parent of a child that ends.
     """
 
     key: int | None
@@ -58,6 +58,7 @@ class Write(msgspec.Struct, gc=False):
     row_changed: bool
     entry: SealedEntry
     answered: Sequence[InboxAnswer] = ()
+    wakes: str = ""
 
 
 class InboxRequest(msgspec.Struct, frozen=True):

@@ -54,6 +54,7 @@ SELECT_DUE = (
     "SELECT key, id, workflow, status, started_at, ended_at, wake_at FROM runs WHERE wake_at <= ? "
     "AND workflow IN (SELECT value FROM json_each(?)) ORDER BY wake_at, key LIMIT ?"
 )
+WAKE = "UPDATE runs SET wake_at = 0 WHERE id = ? AND wake_at IS NOT NULL"
 SET_WAKE = "UPDATE runs SET wake_at = ? WHERE key = ? AND ended_at IS NULL"
 INSERT_SCHEDULE = "INSERT INTO schedules (workflow, revision, data) VALUES (?1, 1, ?3) ON CONFLICT DO NOTHING"
 UPDATE_SCHEDULE = (
@@ -169,6 +170,9 @@ class SqliteStore:
         answers = [answer for write in writes if write.answered for answer in write.answered]
         if answers:
             self._answer(answers)
+        woken = [(write.wakes,) for write in writes if write.wakes]
+        if woken:
+            many(WAKE, woken)
 
     def _create(self, owner: int, new: Sequence[Write]) -> list[Write]:
         """Create the runs whose ids are free, and give them their keys; the others."""

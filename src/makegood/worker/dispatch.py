@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
 def resume(worker: Worker, run: LiveRun, at: float, *, slept: bool) -> None:
     """Take up what a recovered run was waiting for; what its new entry asks for follows with that entry's commit."""
+    fresh_steps = run.execution.fresh_steps()
     for record in run.state.steps.values():
-        if record.state is PROBING:
+        if record.child:
+            if record.state in (OPEN, UNDOING) and record.number not in fresh_steps:
+                worker.children.look(run.id, record.number)
+        elif record.state is PROBING:
             submit(worker, run, record, "probe")
         elif run.execution.waits(record, at, slept=slept) and not (record.cancelled and record.state is OPEN):
             _wait_for_attempt(worker, run, record)
@@ -53,6 +57,12 @@ def _on_scheduled(worker: Worker, run: LiveRun, event: journal.StepScheduled) ->
         _wait_for_first(worker, run, record)
     else:
         submit(worker, run, record, "do")
+
+
+def _on_child_scheduled(worker: Worker, run: LiveRun, event: journal.ChildScheduled) -> None:
+    record = run.state.steps[event.step]
+    if record.state is OPEN and not record.cancelled:
+        worker.children.begin(run, record)
 
 
 def _wait_for_first(worker: Worker, run: LiveRun, record: StepRecord) -> None:
@@ -86,7 +96,9 @@ def _wait_for_attempt(worker: Worker, run: LiveRun, record: StepRecord) -> None:
 
 def _on_compensation_scheduled(worker: Worker, run: LiveRun, event: journal.CompensationScheduled) -> None:
     record = run.state.steps[event.step]
-    if record.retry_at:
+    if record.child:
+        worker.children.look(run.id, event.step)
+    elif record.retry_at:
         _wait_for_first(worker, run, record)
     else:
         submit(worker, run, record, "undo")
@@ -101,6 +113,9 @@ def _on_operator_acted(worker: Worker, run: LiveRun, event: journal.OperatorActe
 def _on_step_cancelled(worker: Worker, run: LiveRun, event: journal.StepCancelled) -> None:
     record = run.state.steps[event.step]
     if record.state is PROBING or not record.in_flight:
+        return
+    if record.child:
+        worker.children.look(run.id, event.step)
         return
     job = run.jobs.get(event.step)
     if job is not None and worker.cancel(job):
@@ -142,6 +157,7 @@ def _on_ended(worker: Worker, run: LiveRun, event: journal.Ending) -> None:
 
 HANDLERS: dict[type[journal.Event], Callable[[Worker, LiveRun, Any], None]] = {
     journal.StepScheduled: _on_scheduled,
+    journal.ChildScheduled: _on_child_scheduled,
     journal.AttemptFailed: _on_attempt_failed,
     journal.ProbeAnswered: _on_attempt_failed,
     journal.CompensationScheduled: _on_compensation_scheduled,

@@ -5,7 +5,8 @@ awake, in memory ──nothing under way──▶ waiting, in memory ──too m
        └────────── its time, a request ────────┴──────── recovery loads it ────────┘
 
 A row is marked as asleep after its run has left memory and before anything may load it again, so that a sleeping
-row always means: no attempt is under way.
+row always means: no attempt is under way. A run outstays its children: so a child that ends finds its parent in memory,
+or wakes the parent's row, which is marked already.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Eviction:
             wake_at = min(
                 (alarm.due for alarm in (*run.timers.values(), *run.waits.values())), default=math.inf
             )
-            if wake_at < soon:
+            if wake_at < soon or self._worker.children.awake(run):
                 self._waiting[run.id] = run
             else:
                 chosen.append((run, wake_at))

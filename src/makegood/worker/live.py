@@ -83,4 +83,5 @@ class LiveRun(msgspec.Struct, gc=False, eq=False):
             changed,
             sealed,
             answers,
+            state.parent if state.ended_at is not None else "",
         )

@@ -224,6 +224,8 @@ class Recovery:
         at = worker.now()
         worker.take_up(run)
         resume(worker, run, at, slept=slept)
+        if run.state.parent and not slept:
+            worker.children.returned(run)
         if slept:
             worker.eviction.waits(run)
         else:

@@ -39,10 +39,22 @@ async def terminate(worker: Worker, row: RunRow, request: Request, answers: Sequ
     number, previous_hash = (sealed[-1].number, sealed[-1].hash) if sealed else (1, FIRST_HASH)
     entry = seal(journal.Entry(run.clock, worker.epoch, [*facts, ending]), number + 1, previous_hash)
     ended = Write(
-        row.key, row.id, row.workflow, "TERMINATED", row.started_at, run.clock, True, entry, answers
+        row.key,
+        row.id,
+        row.workflow,
+        "TERMINATED",
+        row.started_at,
+        run.clock,
+        True,
+        entry,
+        answers,
+        run.parent,
     )
     await worker.store.commit(worker.epoch, [ended])
     worker.changes.tell(row.id)
+    worker.children.abandoned(run)
+    if run.parent:
+        worker.children.look(run.parent, run.parent_step)
 
 
 def _told(row: RunRow, entries: list[journal.Entry], stored: int) -> tuple[RunState, list[str]]:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from makegood.definition.step import NotDone
 from makegood.engine.coroutine import CoroutineProgram
 from makegood.engine.execution import Execution
-from makegood.engine.run import PROBING, RunState
+from makegood.engine.run import PROBING, RunState, Status
 from makegood.errors import MakegoodError, PayloadError, StoreError, UsageError
 from makegood.failure import Failure
+from makegood.worker.children import Children
 from makegood.worker.committer import Committer
 from makegood.worker.dispatch import HANDLERS
 from makegood.worker.eviction import Eviction
@@ -80,6 +81,7 @@ class Worker:
         self.scheduler = Scheduler(self)
         self.transactions = Transactions(store, epoch, self._transacted, self._raised, self.recovery.reload)
         self.committer = Committer(store, epoch, self._durable, self._rejected, self.transactions)
+        self.children = Children(self)
         self.error: BaseException | None = None
         self._serving: list[asyncio.Task[None]] = []
 
@@ -91,6 +93,7 @@ class Worker:
             self.loop.create_task(self._guard(self.recovery.listen), name="makegood-listener"),
             self.loop.create_task(self._guard(self.eviction.serve), name="makegood-eviction"),
             self.loop.create_task(self._guard(self.scheduler.serve), name="makegood-scheduler"),
+            self.loop.create_task(self._guard(self.children.serve), name="makegood-children"),
         ]
 
     async def stop(self, grace_seconds: float) -> None:
@@ -112,13 +115,22 @@ class Worker:
 
     # ---- runs ----------------------------------------------------------------------------------------------------
 
-    def begin(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> LiveRun:
-        """Create a run; it exists once ``started`` says so."""
+    def begin(
+        self,
+        workflow: Workflow[..., Any],
+        run_id: str,
+        arguments: msgspec.Raw,
+        parent: tuple[str, int] | None = None,
+    ) -> LiveRun:
+        """Create a run; it exists once ``started`` says so. ``parent``: the run and its step that it is."""
         self.check()
         run = LiveRun(run_id, Execution(workflow, CoroutineProgram(workflow)))
         run.starters = []
         self.starting[run_id] = run
-        self.tell(run, run.execution.start, run_id, arguments)
+        if parent is None:
+            self.tell(run, run.execution.start, run_id, arguments)
+        else:
+            self.tell(run, run.execution.start_child, run_id, arguments, *parent)
         return run
 
     def check(self) -> None:
@@ -162,6 +174,10 @@ class Worker:
         self._let_go(run)
         if run.id in self.scheduler.in_the_way:
             self.scheduler.look()
+        if run.state.parent:
+            self.children.ended(run)
+        if run.state.status_ is Status.TERMINATED:
+            self.children.abandoned(run.state)
         for waiter in run.waiters:
             if not waiter.done():
                 waiter.set_result(run.state)
@@ -277,6 +293,8 @@ class Worker:
 
     def _rejected(self, run: LiveRun) -> None:
         self.starting.pop(run.id, None)
+        if run.state.parent:
+            self.children.rejected(run)
         run.execution.program.close()
         self._tell_starters(run, created=False)
         for waiter in run.waiters:

@@ -1,0 +1,76 @@
+"""What each fact means to a run's program: one function per event, and the table of them (``engine.execution``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from makegood.engine import journal
+from makegood.engine.nested import SagaUndone
+from makegood.errors import ChildFailed, StepFailed
+from makegood.failure import Failure
+
+if TYPE_CHECKING:
+    from makegood.engine.execution import Execution
+
+NO_FAILURE = Failure("", "")
+
+
+def _on_step_failed(execution: Execution, fact: journal.StepFailed) -> None:
+    record = execution.state.steps[fact.step]
+    if not record.critical:
+        execution.program.resolve(fact.step, None)
+    elif not record.cancelled:
+        failure = record.failure or NO_FAILURE
+        execution.program.reject(
+            fact.step, StepFailed(record.name, failure, unknown=fact.unknown, attempts=record.attempts)
+        )
+
+
+def _on_child_failed(execution: Execution, fact: journal.ChildFailed) -> None:
+    record = execution.state.steps[fact.step]
+    if not record.cancelled:
+        error = ChildFailed(
+            record.name, fact.failure, child=record.child, status=fact.status, residue=fact.residue
+        )
+        execution.program.reject(fact.step, error)
+
+
+def _on_undo_requested(execution: Execution, _fact: journal.UndoRequested) -> None:
+    execution.undo()
+
+
+def _on_run_started(execution: Execution, fact: journal.RunStarted) -> None:
+    execution.program.run_id = fact.id
+    execution.program.start(fact.input)
+
+
+def _on_probe_answered(execution: Execution, fact: journal.ProbeAnswered) -> None:
+    if fact.outcome == "done":
+        execution.program.resolve(fact.step, fact.result)
+
+
+def _on_cancel_requested(execution: Execution, fact: journal.CancelRequested) -> None:
+    if not execution.state.rolling_back:
+        execution.program.cancel(fact.why)
+
+
+def _on_operator_acted(execution: Execution, fact: journal.OperatorActed) -> None:
+    if fact.action == "terminate":
+        execution.terminate()
+
+
+REACTIONS: dict[type[Any], Callable[[Execution, Any], None]] = {
+    journal.RunStarted: _on_run_started,
+    journal.StepCompleted: lambda execution, fact: execution.program.resolve(fact.step, fact.result),
+    journal.StepSkipped: lambda execution, fact: execution.program.resolve(fact.step, None),
+    journal.StepFailed: _on_step_failed,
+    journal.ChildFailed: _on_child_failed,
+    journal.UndoRequested: _on_undo_requested,
+    journal.ProbeAnswered: _on_probe_answered,
+    journal.TimerFired: lambda execution, fact: execution.program.fire(fact.timer),
+    journal.SignalReceived: lambda execution, fact: execution.program.deliver(fact),
+    journal.CancelRequested: _on_cancel_requested,
+    journal.OperatorActed: _on_operator_acted,
+    SagaUndone: lambda execution, happened: execution.program.rolled_back(happened.saga),
+}
