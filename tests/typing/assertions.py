@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime
@@ -221,8 +220,6 @@ Either = mg.Signal("either", int | None)
 async def receiving() -> None:
     assert_type(HostDecision, mg.Signal[Receipt])
     assert_type(await HostDecision.receive(timeout=5), Receipt)
-    together = await asyncio.gather(HostDecision.receive(), Positions.receive())
-    assert_type(together, tuple[Receipt, list[int]])
     assert_type(await Either.receive(), Any)
     async for positions in Positions:
         assert_type(positions, list[int])

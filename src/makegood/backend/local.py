@@ -192,19 +192,17 @@ class LocalBackend:
             self.worker.check()
             if run_id not in self.worker.runs and await self.find(run_id) is None:
                 raise not_found(run_id)
-            await self.worker.recovery.request(run_id, request, [])
+            try:
+                await self.worker.recovery.request(run_id, request, [])
+            except NotYet:
+                await self._post(run_id, request)
+                return
             run = self.worker.runs.get(run_id)
             await self.worker.committer.flushed()
             if run is not None and run.overtaken:
                 raise StoreFull(
                     f"run {run_id}: the store was full, and {request.action} may be lost: ask again."
                 )
-            try:
-                await self.worker.recovery.request(run_id, request, [])
-            except NotYet:
-                await self._post(run_id, request)
-            else:
-                await self.worker.committer.flushed()
         else:
             await self._post(run_id, request)
 
