@@ -87,3 +87,11 @@ async def traced(run: int, length: int) -> int:
 @mg.workflow
 async def timer(due: datetime) -> None:
     await mg.sleep_until(due)
+
+
+Wake = mg.Signal("wake", int)
+
+
+@mg.workflow
+async def sleeper(number: int) -> int:
+    return number + await Wake.receive()
