@@ -279,3 +279,44 @@ async def runs_a_scheduled_workflow_by_hand(engine: mg.Engine, tick: datetime) -
     assert_type(await engine.run(weekly), None)
     assert_type(await engine.backfill("nightly", tick), list[str])
     assert_type((await engine.schedules())[0].next_tick, float | None)
+
+
+# ---- transactions --------------------------------------------------------------------------------------------------
+
+
+@mg.transaction
+def move_money(db: mg.Connection, source: str, target: str, amount: int = 1) -> int:
+    rows = db.execute("SELECT 1")
+    assert_type(rows, list[tuple[Any, ...]])
+    return amount
+
+
+@move_money.compensating_transaction
+def move_back(db: mg.Connection, left: int, source: str, target: str, amount: int = 1) -> None:
+    db.execute("SELECT 1")
+
+
+@mg.transaction(critical=False, timeout=1, fatal=(ValueError,))
+def note(db: mg.Connection, order: str) -> int:
+    return db.changes
+
+
+@note.compensation
+async def unnote(number: int | None, order: str) -> None:
+    print(number, order)
+
+
+async def transactions() -> None:
+    assert_type(await move_money("a", "b", amount=2), int)
+    assert_type(await note("o"), int | None)
+    assert_type(await move_money.options(timeout=1)("a", "b"), int)
+
+
+async def wrong_transactions() -> None:
+    await move_money("a")  # type: ignore[call-arg]
+    await move_money("a", "b", "c")  # type: ignore[arg-type]
+
+
+@mg.transaction  # type: ignore[arg-type]
+def without_connection(order: str) -> int:
+    return len(order)
