@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import ModuleType, TracebackType
 
+    import apsw
+
     from makegood.backend.protocol import Backend
     from makegood.backend.schedules import ScheduleSummary
     from makegood.description import HistoryItem
@@ -136,7 +138,12 @@ class Engine:
         await self.backend.serve()
 
     async def start(
-        self, workflow: Workflow[..., R], *args: Any, id: str | None = None, **kwargs: Any
+        self,
+        workflow: Workflow[..., R],
+        *args: Any,
+        id: str | None = None,
+        connection: apsw.Connection | None = None,
+        **kwargs: Any,
     ) -> RunHandle[R]:
         """Start a run; it is durable when this returns. The same id and input again: the same run.
 
@@ -144,13 +151,20 @@ class Engine:
             workflow: an ``@mg.workflow`` function.
             args, kwargs: its arguments.
             id: names the run, for you and for idempotency; by default a new one is made up.
+            connection: your own ``apsw.Connection`` to the store's file, with a transaction open: the run exists if
+                and only if you commit that, and ``result()`` is to be awaited after it.
 
         Raises:
             RunConflict: the id exists with another workflow or input.
             PayloadError: an argument cannot be stored.
+            UsageError: the connection is to another database, or has no transaction open.
+            StoreLocked: another connection is writing, and your transaction began by reading.
         """
         run_id, arguments = self._prepared(workflow, id, args, kwargs)
-        await self.backend.start(workflow, run_id, arguments)
+        if connection is None:
+            await self.backend.start(workflow, run_id, arguments)
+        else:
+            await self.backend.start_on(connection, workflow, run_id, arguments)
         return RunHandle(run_id, self, workflow)
 
     async def run(self, workflow: Workflow[..., R], *args: Any, id: str | None = None, **kwargs: Any) -> R:

@@ -114,6 +114,16 @@ class LocalBackend:
         if not created:
             await self._check_same(workflow, run_id, arguments)
 
+    async def start_on(
+        self, connection: Any, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw
+    ) -> None:
+        write = submission(workflow.name, run_id, arguments, self._now())
+        taken = self.store.submit_on(connection, write)
+        if taken is not None:
+            _check_same(unseal(run_id, [taken]), workflow, arguments)
+        elif self.registry.add(workflow) and self.worker is not None:
+            self.worker.recovery.look()
+
     async def run(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> RunState:
         worker = self.worker
         if worker is None or run_id in worker.runs or run_id in worker.starting:
@@ -128,17 +138,7 @@ class LocalBackend:
         return state
 
     async def _check_same(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> None:
-        first = (await self.entries(run_id))[0].events[0]
-        assert isinstance(first, journal.RunStarted)
-        if first.workflow != workflow.name:
-            raise RunConflict(
-                f"run {run_id} exists already, of workflow {first.workflow}, not {workflow.name}. Use another id."
-            )
-        if msgspec.json.decode(first.input) != msgspec.json.decode(arguments):
-            raise RunConflict(
-                f"run {run_id} of workflow {workflow.name} exists already with another input. "
-                "The same id and input give the same run; for another input use another id."
-            )
+        _check_same(await self.entries(run_id), workflow, arguments)
 
     async def _submit(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> bool:
         return await self.store.submit(submission(workflow.name, run_id, arguments, self._now()))
@@ -260,6 +260,22 @@ class LocalBackend:
             except (StoreFull, StoreLocked) as refused:
                 log.error("%s", refused)
             await asyncio.sleep(TAKE_OVER_SECONDS)
+
+
+def _check_same(
+    entries: Sequence[journal.Entry], workflow: Workflow[..., Any], arguments: msgspec.Raw
+) -> None:
+    first = entries[0].events[0]
+    assert isinstance(first, journal.RunStarted)
+    if first.workflow != workflow.name:
+        raise RunConflict(
+            f"run {first.id} exists already, of workflow {first.workflow}, not {workflow.name}. Use another id."
+        )
+    if msgspec.json.decode(first.input) != msgspec.json.decode(arguments):
+        raise RunConflict(
+            f"run {first.id} of workflow {workflow.name} exists already with another input. "
+            "The same id and input give the same run; for another input use another id."
+        )
 
 
 def not_found(run_id: str) -> RunNotFound:

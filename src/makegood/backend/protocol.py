@@ -44,6 +44,17 @@ class Backend(Protocol):
             RunConflict: the id exists with another workflow or input.
         """
 
+    async def start_on(
+        self, connection: Any, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw
+    ) -> None:
+        """``start`` as a part of the transaction open on the caller's own connection to the store's database.
+
+        Raises:
+            UsageError: this connection cannot be used for that.
+            StoreLocked: another connection is writing.
+            RunConflict: the id exists with another workflow or input.
+        """
+
     async def run(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> RunState:
         """``start`` and ``ending`` in one: the caller is not interested in the moment between."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -144,6 +144,11 @@ class MemoryStore:
             return False
         self._tell_watchers()
         return True
+
+    def submit_on(self, connection: Any, write: Write) -> SealedEntry | None:
+        raise UsageError(
+            "memory:// has no transactions that a start could be a part of: use a database, such as sqlite:///orders.db."
+        )
 
     async def find(self, run_id: str) -> RunRow | None:
         return self._rows.get(run_id)

@@ -7,7 +7,7 @@ newest may commit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
@@ -152,6 +152,16 @@ class Store(Protocol):
 
     async def submit(self, write: Write) -> bool:
         """Create a run without being its worker; False if the id exists already."""
+
+    def submit_on(self, connection: Any, write: Write) -> SealedEntry | None:
+        """``submit`` within the transaction open on a connection of the caller's own.
+
+        None: the run exists once that commits. Otherwise the id is taken: the first entry of the run that has it.
+
+        Raises:
+            UsageError: this connection cannot be used for that; nothing was written.
+            StoreLocked: another connection is writing; nothing was written.
+        """
 
     async def find(self, run_id: str) -> RunRow | None: ...
 

@@ -19,6 +19,7 @@ import apsw
 import msgspec
 
 from makegood.errors import StoreError, StoreFenced, StoreFull, StoreReadOnly
+from makegood.store import sqlite_caller
 from makegood.store.filelock import FileLock
 from makegood.store.migrations import check, migrate
 from makegood.store.protocol import InboxAnswer, InboxRequest, RunRow, ScheduleRow, SealedEntry, Write
@@ -226,6 +227,10 @@ class SqliteStore:
                 return False
             self._append([write])
         return True
+
+    def submit_on(self, connection: Any, write: Write) -> SealedEntry | None:
+        cursor = sqlite_caller.checked(connection, self.path)
+        return sqlite_caller.insert(cursor, INSERT_RUN, INSERT_ENTRY, write)
 
     async def find(self, run_id: str) -> RunRow | None:
         rows = self._read(f"{SELECT_RUN} WHERE id = ?", (run_id,))
