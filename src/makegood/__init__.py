@@ -10,6 +10,8 @@ from makegood.definition.signal import Signal
 from makegood.definition.sleep import DAY, HOUR, MINUTE, WEEK, sleep, sleep_until
 from makegood.definition.step import NotDone, Step, step
 from makegood.definition.transaction import Connection, Transaction, transaction
+from makegood.definition.values import now, random, uuid4
+from makegood.definition.versions import patched
 from makegood.definition.view import update_view
 from makegood.definition.workflow import Workflow, workflow
 from makegood.errors import (
@@ -91,9 +93,12 @@ __all__ = [
     "Workflow",
     "attempt",
     "idempotency_key",
+    "now",
     "on_rollback",
     "original_key",
+    "patched",
     "pivot",
+    "random",
     "saga",
     "sleep",
     "sleep_until",
@@ -101,5 +106,6 @@ __all__ = [
     "step",
     "transaction",
     "update_view",
+    "uuid4",
     "workflow",
 ]

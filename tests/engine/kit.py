@@ -295,6 +295,8 @@ def _in_words(event: journal.AnyEvent, state: RunState) -> str:  # noqa: C901, P
         case journal.SagaRollbackStarted():
             inside = ", ".join(state.steps[number].name for number in event.steps)
             return f"saga {event.saga} rolls back: {inside or 'nothing'}"
+        case journal.Patched():
+            return f"patched: {event.id}"
         case journal.CompensationScheduled():
             return f"undo {name}"
         case journal.CompensationCompleted():

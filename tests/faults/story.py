@@ -96,6 +96,7 @@ class Story:
         self.undoing: list[StepStory] = []
         self.timers: dict[int, tuple[float, str]] = {}
         self.parked: set[int] = set()
+        self.patches: set[str] = set()
         self.ending: Fact | None = None
         self.rollback = 0
         self.cancel_requested = 0
@@ -208,6 +209,14 @@ class Story:
         timer = fact.event["timer"]
         self.timers[timer] = (self.timers[timer][0], "was cancelled")
 
+    # ---- changed code ------------------------------------------------------------------------------------------------
+
+    def _patched(self, fact: Fact, _: None) -> None:
+        change = fact.event["id"]
+        if change in self.patches:
+            self.violated("I8", f"change {change} is taken twice")
+        self.patches.add(change)
+
     # ---- the rollback ------------------------------------------------------------------------------------------------
 
     def _cancel_requested(self, fact: Fact, _: None) -> None:
@@ -293,6 +302,7 @@ TAKES: dict[str, Callable[[Story, Fact, Any], None]] = {
     "TimerStarted": Story._timer_started,
     "TimerFired": Story._timer_fired,
     "TimerCancelled": Story._timer_cancelled,
+    "Patched": Story._patched,
     "CancelRequested": Story._cancel_requested,
     "RollbackStarted": Story._rollback_started,
     "CompensationScheduled": Story._compensation_scheduled,

@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, assert_type
+from uuid import UUID
 
 import makegood as mg
 
@@ -320,3 +321,15 @@ async def wrong_transactions() -> None:
 @mg.transaction  # type: ignore[arg-type]
 def without_connection(order: str) -> int:
     return len(order)
+
+
+# ---- deterministic values and versions -----------------------------------------------------------------------------
+
+
+@mg.workflow
+async def values() -> None:
+    assert_type(mg.now(), datetime)
+    assert_type(mg.random(), float)
+    assert_type(mg.uuid4(), UUID)
+    assert_type(mg.patched("a"), bool)
+    mg.patched(1)  # type: ignore[arg-type]

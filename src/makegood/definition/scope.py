@@ -9,7 +9,7 @@ from makegood.errors import OutsideWorkflow
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from types import TracebackType
+    from types import CodeType, TracebackType
 
     import msgspec
 
@@ -34,11 +34,15 @@ class SagaBlock(Protocol):
 class Scope(Protocol):
     """A running workflow, as far as a declaration needs to know it."""
 
+    clock: float
+    """The run's time in seconds since 1970."""
+
     def call_step(
         self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Coroutine[Any, Any, Any]: ...
 
     def update_view(self, fields: dict[str, msgspec.Raw]) -> None: ...
+
     def open_saga(self) -> SagaBlock: ...
 
     def register_rollback(
@@ -52,6 +56,10 @@ class Scope(Protocol):
     def call_child(
         self, workflow: Workflow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], run_id: str | None
     ) -> Child[Any]: ...
+    def draw(self, count: int) -> bytes:
+        """Random bytes, the same in every replay."""
+
+    def patched(self, change_id: str, place: tuple[CodeType, int]) -> bool: ...
 
 
 current_scope: ContextVar[Scope | None] = ContextVar("makegood_scope", default=None)

@@ -20,6 +20,7 @@ from makegood.engine.determinism import fits, mismatch, stands_still
 from makegood.engine.folds import FOLDS, apply
 from makegood.engine.nested import SagaUndone, undone
 from makegood.engine.operator import facts_for
+from makegood.engine.patches import recorded_patches
 from makegood.engine.reactions import REACTIONS
 from makegood.engine.run import EXHAUSTED, OPEN, PROBING, UNDO_EXHAUSTED, UNDOING, RunState
 from makegood.engine.saga import cause, ending_of_rollback, termination, undo_plan
@@ -27,7 +28,7 @@ from makegood.errors import NotDurable, PayloadError
 from makegood.failure import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from makegood.definition.step import Compensation, StepOptions
     from makegood.definition.workflow import Workflow
@@ -208,7 +209,7 @@ class Execution(msgspec.Struct, gc=False, eq=False):
 
     # ---- replay --------------------------------------------------------------------------------------------------
 
-    def replay(self, entries: Iterable[journal.Entry]) -> None:
+    def replay(self, entries: Sequence[journal.Entry]) -> None:
         """Relive recorded entries. What the code decides beyond the last of them is recorded as new.
 
         Raises:
@@ -216,6 +217,8 @@ class Execution(msgspec.Struct, gc=False, eq=False):
             JournalCorrupt: the entries do not make sense.
         """
         self._expected = deque()
+        self.program.patches, self.program.replaying = recorded_patches(entries), True
+        last = entries[-1].events[-1] if entries[-1].events else None
         for entry in entries:
             self.state.clock = entry.at
             for event in entry.events:
@@ -224,8 +227,11 @@ class Execution(msgspec.Struct, gc=False, eq=False):
                 elif not stands_still(event) and (unrecorded := self._next_expected()) is not None:
                     raise mismatch(self.state, event, unrecorded)
                 else:
+                    if event is last:
+                        self.program.replaying = False
                     apply(self.state, event)
                     self._react(event)
+        self.program.replaying = False
         for decision in self._expected:
             if type(decision) is journal.ViewUpdated:
                 FOLDS[type(decision)](self.state, decision)
@@ -249,6 +255,9 @@ class Execution(msgspec.Struct, gc=False, eq=False):
     def _compare(self, recorded: journal.Decision) -> None:
         if type(recorded) is journal.ViewUpdated:
             self._republish(recorded)
+            return
+        if type(recorded) is journal.Patched:  # the program has known it from the start, wherever it asks
+            FOLDS[journal.Patched](self.state, recorded)
             return
         decided = self._next_expected()
         if decided is None or not fits(recorded, decided):

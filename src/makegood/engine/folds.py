@@ -102,6 +102,12 @@ def _timer_cancelled(run: RunState, event: journal.TimerCancelled) -> None:
     del run.timers[event.timer]
 
 
+def _patched(run: RunState, event: journal.Patched) -> None:
+    if event.id in run.patches:
+        raise run.misplaced(event)
+    run.patches += (event.id,)
+
+
 def _compensation_scheduled(run: RunState, event: journal.CompensationScheduled) -> None:
     step = run.move(event.step, "undo")
     step.attempts, step.failures, step.retry_at, step.lost = 0, 0, event.due, False
@@ -236,6 +242,7 @@ FOLDS: dict[type[journal.Event], Callable[[RunState, Any], None]] = {
     journal.TimerStarted: _timer_started,
     journal.TimerFired: _timer_fired,
     journal.TimerCancelled: _timer_cancelled,
+    journal.Patched: _patched,
     journal.CompensationScheduled: _compensation_scheduled,
     journal.CompensationCompleted: _compensation_completed,
     journal.CompensationSkipped: _compensation_skipped,

@@ -230,6 +230,12 @@ class SignalsLeft(Event, frozen=True):
     signals: list[int]
 
 
+class Patched(Event, frozen=True):
+    """The run takes the new branch of a change of its code, here and wherever it is asked again."""
+
+    id: str
+
+
 class RollbackStarted(Event, frozen=True):
     failure: Failure
     step: str = ""
@@ -289,6 +295,7 @@ Decision: TypeAlias = (
     | StepCancelled
     | TimerStarted
     | TimerCancelled
+    | Patched
     | RollbackRegistered
     | Pivoted
     | SagaRollbackStarted
@@ -312,6 +319,7 @@ DECISIONS: frozenset[type[Event]] = frozenset(
         StepCancelled,
         TimerStarted,
         TimerCancelled,
+        Patched,
         RollbackRegistered,
         Pivoted,
         SagaRollbackStarted,

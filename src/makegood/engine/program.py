@@ -42,6 +42,12 @@ class Program(Protocol):
     rollbacks: Sequence[NestedSaga]
     """Nested sagas that failed and wait to be undone."""
 
+    patches: frozenset[str]
+    """Changes of the code that the journal says this run took part in."""
+
+    replaying: bool
+    """Whether more is recorded than it has been told."""
+
     idle: bool
     """Whether nothing that could still happen would wake it."""
 

@@ -175,6 +175,7 @@ class RunState(msgspec.Struct, gc=False):
     awaited: Sequence[str] = ()  # names of the signals that the workflow waits for
     signals_left: Sequence[int] = ()
     parked: dict[int, tuple[str, float]] = {}  # step (0: the code) → reason, since when
+    patches: tuple[str, ...] = ()
     rolling_back: bool = False
     cancel_requested: bool = False
     cancel_reason: str = ""
