@@ -10,6 +10,7 @@ from makegood.definition.signal import Signal
 from makegood.definition.sleep import DAY, HOUR, MINUTE, WEEK, sleep, sleep_until
 from makegood.definition.step import NotDone, Step, step
 from makegood.definition.transaction import Connection, Transaction, transaction
+from makegood.definition.update import Update
 from makegood.definition.values import now, random, uuid4
 from makegood.definition.versions import patched
 from makegood.definition.view import update_view
@@ -42,6 +43,8 @@ from makegood.errors import (
     StoreLocked,
     StoreReadOnly,
     UnknownWorkflow,
+    UpdateFailed,
+    UpdateRejected,
     UsageError,
 )
 from makegood.failure import Failure
@@ -89,6 +92,9 @@ __all__ = [
     "StoreReadOnly",
     "Transaction",
     "UnknownWorkflow",
+    "Update",
+    "UpdateFailed",
+    "UpdateRejected",
     "UsageError",
     "Workflow",
     "attempt",

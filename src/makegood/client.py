@@ -15,6 +15,7 @@ from makegood.definition.keys import checked_run_id
 from makegood.definition.payload import NULL
 from makegood.definition.registry import Registry
 from makegood.definition.signal import Signal, check_signal, checked_signal_id
+from makegood.definition.update import Update, checked_update_id
 from makegood.definition.workflow import Workflow
 from makegood.description import Description, RunSummary, describe, flatten
 from makegood.engine.folds import folded
@@ -30,6 +31,7 @@ from makegood.errors import (
     RunFailed,
     RunTerminated,
     UnknownWorkflow,
+    UpdateFailed,
     UsageError,
 )
 from makegood.store.address import store_at
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 T = TypeVar("T")
+U = TypeVar("U")
 
 ENDINGS: dict[Status, type[RunError]] = {
     Status.FAILED: RunFailed,
@@ -307,6 +310,41 @@ class RunHandle(Generic[R]):
             before, last = last, msgspec.json.encode(view)
             if last != before:
                 yield view
+
+    async def update(
+        self, update: Update[T, U], value: T, /, *, id: str | None = None, by: str | None = None
+    ) -> U:
+        """Ask the workflow something, and wait for its reply.
+
+        A workflow that has no handler for it yet is waited for, and so is a worker: use ``asyncio.timeout``.
+
+        Args:
+            update: the ``mg.Update`` that the workflow has, or will have, a handler for.
+            value: what is asked.
+            id: makes it safe to ask again: the same id and value are handled once, and give the same reply, also after
+                the run has ended.
+            by: who asks, for the journal.
+
+        Raises:
+            UpdateRejected: the workflow's validator rejected it; nothing was recorded.
+            UpdateFailed: the handler raised, or the workflow ended before it had replied.
+            NotPossible: the run has ended or is being rolled back, or the id was used with another value.
+            PayloadError: the value does not fit the update's type, or is too large; nothing was sent.
+            RunNotFound: there is no such run.
+        """
+        if not isinstance(update, Update):
+            raise UsageError(f"update() takes an mg.Update, not {update!r}.")
+        request = Request(
+            "update",
+            operator(by),
+            result=update.payload.encode(value),
+            name=update.name,
+            id=secrets.token_hex(8) if id is None else checked_update_id(id),
+        )
+        answer = await self._engine.backend.update(self.id, request, is_new=id is None)
+        if answer.failure is not None:
+            raise UpdateFailed(self.id, update.name, answer.failure)
+        return update.reply.decode(answer.reply)  # type: ignore[no-any-return]
 
     async def history(self) -> list[HistoryItem]:
         """The journal, event by event."""

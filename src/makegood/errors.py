@@ -11,9 +11,11 @@ MakegoodError
 │   ├── RunNotFound           no run has this id
 │   ├── ScheduleNotFound      no schedule has this name
 │   ├── UnknownWorkflow       this engine was not given the workflow
-│   └── NotPossible           the action does not fit the state of the run
+│   ├── NotPossible           the action does not fit the state of the run
+│   └── UpdateRejected        the workflow refused an update; nothing was recorded
 ├── StepFailed                inside a workflow: a step gave up
 │   └── ChildFailed           a child run ended otherwise than COMPLETED, or could not be started
+├── UpdateFailed              outside: an accepted update was answered with an error
 ├── RunError                  outside: a run ended otherwise than COMPLETED
 │   └── RunFailed, RunCompensated, RunCancelled, RunTerminated
 ├── DeterminismError          the code no longer does what the journal recorded
@@ -77,6 +79,38 @@ class UnknownWorkflow(UsageError):
 
 class NotPossible(UsageError):
     """The action does not fit the state that the run is in; nothing was changed."""
+
+
+class UpdateRejected(UsageError):
+    """The workflow's validator rejected an update; nothing was recorded.
+
+    Attributes:
+        run_id: the run.
+        update: the update's name.
+        reason: what the validator raised.
+    """
+
+    def __init__(self, run_id: str, update: str, reason: str) -> None:
+        super().__init__(f"run {run_id} rejects update {update}: {reason}")
+        self.run_id = run_id
+        self.update = update
+        self.reason = reason
+
+
+class UpdateFailed(MakegoodError):
+    """An update was accepted, and its handler raised, or the workflow ended before the handler did. The run goes on.
+
+    Attributes:
+        run_id: the run.
+        update: the update's name.
+        failure: what was raised, as recorded.
+    """
+
+    def __init__(self, run_id: str, update: str, failure: Failure) -> None:
+        super().__init__(f"run {run_id}: update {update} failed: {failure}")
+        self.run_id = run_id
+        self.update = update
+        self.failure = failure
 
 
 class StepFailed(MakegoodError):

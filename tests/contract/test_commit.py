@@ -64,6 +64,8 @@ async def test_entries_come_back_in_order_with_number_data_and_hash(place: Place
         assert list(await store.journal(row.key)) == script.entries
         assert list(await store.journal(row.key, after=1)) == script.entries[1:]
         assert list(await store.journal(row.key, after=len(script.entries))) == []
+        assert await store.length(row.key) == len(script.entries)
+        assert await store.length(12345) == 0
 
 
 async def test_finishing_a_run_sets_its_status_and_end(place: Place) -> None:

@@ -172,5 +172,5 @@ async def test_the_worker_answers_and_the_client_takes_the_answer(shared_place: 
         (request,) = await worker.inbox()
         assert (request.number, request.run_id, request.data) == (number, "order-1", b"request")
         assert await client.take_answer(number) is None
-        await worker.answer(epoch, [InboxAnswer(number, "no")])
-        assert await client.take_answer(number) == InboxAnswer(number, "no")
+        await worker.answer(epoch, [InboxAnswer(number, "no", "NotPossible")])
+        assert await client.take_answer(number) == InboxAnswer(number, "no", "NotPossible")

@@ -312,6 +312,11 @@ def _in_words(event: journal.AnyEvent, state: RunState) -> str:  # noqa: C901, P
             return f"{event.by}: cancel"
         case journal.RollbackStarted():
             return "rollback" + (" (cancelled)" if event.cancelled else "")
+        case journal.UpdateAccepted():
+            return f"{event.by} asks {event.name}"
+        case journal.UpdateAnswered():
+            failed = "" if event.failure is None else f" with {event.failure.type.rpartition('.')[2]}"
+            return f"answered {event.update}{failed}"
         case journal.ViewUpdated():
             return f"shows {', '.join(event.fields)}"
         case journal.RunTerminated():

@@ -10,7 +10,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from makegood.engine.folds import apply
-from makegood.engine.run import RunState
+from makegood.engine.journal import UpdateAccepted, UpdateAnswered
+from makegood.engine.operator import check_same
+from makegood.engine.run import ENDINGS, RunState
 from makegood.errors import StoreError
 from makegood.store.codec import FIRST_HASH, unseal, unsealed_on
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from makegood.engine.journal import Entry
+    from makegood.engine.operator import Request
     from makegood.store.protocol import RunRow, Store
     from makegood.worker.changes import Changes
 
@@ -34,6 +37,12 @@ class Reader:
         self._row = row
         self.number = 0
         self.hash = FIRST_HASH
+
+    async def skip(self, number: int) -> None:
+        """Go on after the entry of this number."""
+        if number:
+            last = (await self._store.journal(self._row.key, after=number - 1))[0]
+            self.number, self.hash = last.number, last.hash
 
     async def read(self) -> list[Entry]:
         """The entries that are new.
@@ -86,6 +95,28 @@ class Follower:
             elif not entries:
                 await self.wait(changed)
             is_first = False
+
+    async def answer(self, row: RunRow, request: Request, after: int) -> UpdateAnswered | None:
+        """The durable answer to an update, which is beyond this entry; None if the run has ended without one.
+
+        Raises:
+            NotPossible: something else was asked under the update's id before.
+            StoreError: this engine has stopped.
+        """
+        reader = Reader(self._store, row)
+        await reader.skip(after)
+        while True:
+            changed = self._changes.of(row.id)
+            entries = await reader.read()
+            for event in (event for entry in entries for event in entry.events):
+                if isinstance(event, UpdateAccepted) and event.update == request.id:
+                    check_same(row.id, event, request.name, request.result)
+                elif isinstance(event, UpdateAnswered) and event.update == request.id:
+                    return event
+                elif type(event) in ENDINGS:
+                    return None
+            if not entries:
+                await self.wait(changed)
 
     async def wait(self, changed: asyncio.Event) -> None:
         """Wait for a change that was asked for before."""

@@ -19,7 +19,18 @@ from makegood.backend.schedules import Schedules
 from makegood.engine import journal
 from makegood.engine.folds import folded
 from makegood.engine.operator import has_ended
-from makegood.errors import NotPossible, NoWorker, RunConflict, RunNotFound, StoreFull, StoreLocked
+from makegood.engine.updates import NoHandler
+from makegood.errors import (
+    NotPossible,
+    NoWorker,
+    PayloadError,
+    RunConflict,
+    RunNotFound,
+    StoreFull,
+    StoreLocked,
+    UpdateRejected,
+    UsageError,
+)
 from makegood.store.codec import submission, unseal
 from makegood.worker.changes import Changes
 from makegood.worker.recovery import NotYet
@@ -41,6 +52,10 @@ POLL_SECONDS = 0.02
 OWN_POLL_SECONDS = 60.0
 CHECK_SECONDS = 0.25
 ANSWER_SECONDS = 3.0
+REFUSALS: dict[str, type[UsageError]] = {
+    error.__name__: error for error in (NotPossible, PayloadError, RunNotFound, UsageError)
+}
+"""What a worker in another process may say of a request, by name."""
 
 
 class LocalBackend:
@@ -173,10 +188,7 @@ class LocalBackend:
         return unseal(run_id, await self.store.journal(row.key))
 
     async def states(self, run_id: str) -> AsyncIterator[RunState]:
-        row = await self.find(run_id)
-        if row is None:
-            raise not_found(run_id)
-        async for state in self._follower.states(row):
+        async for state in self._follower.states(await self._existing(run_id)):
             yield state
 
     async def find(self, run_id: str) -> RunRow | None:
@@ -206,25 +218,70 @@ class LocalBackend:
         else:
             await self._post(run_id, request)
 
-    async def _post(self, run_id: str, request: Request) -> None:
-        """Leave the request in the store's inbox; the worker over there sees to it."""
+    async def update(self, run_id: str, request: Request, *, is_new: bool) -> journal.UpdateAnswered:
+        row = await self._existing(run_id)
+        after = 0
+        if row.ended_at is None:
+            after = await self.store.length(row.key) if is_new else 0
+            try:
+                await self._accepted(run_id, request)
+            except NotPossible:
+                row = await self._existing(run_id)
+                if row.ended_at is None:
+                    raise
+                after = 0  # it may have been answered under this id before
+        answer = await self._follower.answer(row, request, after)
+        if answer is None:
+            raise has_ended(request, run_id, (await self._existing(run_id)).status)
+        return answer
+
+    async def _accepted(self, run_id: str, request: Request) -> None:
+        """Wait until the workflow has accepted an update, also until it has a handler for it."""
+        while self.worker is not None:
+            changed = self._changes.of(run_id)
+            try:
+                await self.request(run_id, request)
+            except NoHandler:
+                await changed.wait()
+            else:
+                return
+        await self._answered(run_id, request, await self.store.post(run_id, msgspec.json.encode(request)))
+
+    async def _existing(self, run_id: str) -> RunRow:
         row = await self.find(run_id)
         if row is None:
             raise not_found(run_id)
+        return row
+
+    async def _post(self, run_id: str, request: Request) -> None:
+        """Leave the request in the store's inbox; the worker over there sees to it."""
+        row = await self._existing(run_id)
         if row.ended_at is not None:
             raise has_ended(request, run_id, row.status)
         number = await self.store.post(run_id, msgspec.json.encode(request))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                while (answer := await self.store.take_answer(number)) is None:  # noqa: ASYNC110 - another process answers
-                    await asyncio.sleep(POLL_SECONDS)
+                await self._answered(run_id, request, number)
         except TimeoutError:
             raise NoWorker(
                 f"no worker has answered for {ANSWER_SECONDS:g} s. "
                 "The request is stored, and the next worker carries it out."
             ) from None
+
+    async def _answered(self, run_id: str, request: Request, number: int) -> None:
+        """Wait until a worker has carried out a request.
+
+        Raises:
+            UsageError: of the class that the worker says, why it was not carried out.
+        """
+        poll_seconds = POLL_SECONDS
+        while (answer := await self.store.take_answer(number)) is None:
+            await asyncio.sleep(poll_seconds)
+            poll_seconds = min(poll_seconds * 1.5, CHECK_SECONDS)
+        if answer.kind == UpdateRejected.__name__:
+            raise UpdateRejected(run_id, request.name, answer.error)
         if answer.error:
-            raise NotPossible(answer.error)
+            raise REFUSALS.get(answer.kind, NotPossible)(answer.error)
 
     async def waiting_for(self, run_id: str, workflow: str) -> str:
         if self.worker is None:

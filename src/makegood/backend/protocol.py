@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from makegood.backend.schedules import Schedules
     from makegood.definition.registry import Registry
     from makegood.definition.workflow import Workflow
-    from makegood.engine.journal import Entry
+    from makegood.engine.journal import Entry, UpdateAnswered
     from makegood.engine.operator import Request
     from makegood.engine.run import RunState
     from makegood.store.protocol import RunRow
@@ -88,6 +88,15 @@ class Backend(Protocol):
         Raises:
             NotPossible: the run's state does not admit it; nothing was changed.
             NoWorker: nobody has answered; the request stays in the store for the next worker.
+        """
+
+    async def update(self, run_id: str, request: Request, *, is_new: bool) -> UpdateAnswered:
+        """Have the workflow answer an update. ``is_new``: nobody can have used its id before.
+
+        Raises:
+            RunNotFound
+            NotPossible: the run has ended, or asked something else under this id before.
+            UpdateRejected, PayloadError: the workflow does not accept it; nothing was recorded.
         """
 
     async def waiting_for(self, run_id: str, workflow: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from makegood.errors import OutsideWorkflow
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from types import CodeType, TracebackType
 
     import msgspec
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from makegood.definition.child import Child
     from makegood.definition.signal import Signal
     from makegood.definition.step import Step
+    from makegood.definition.update import Update
     from makegood.definition.workflow import Workflow
 
 T = TypeVar("T")
@@ -40,6 +41,13 @@ class Scope(Protocol):
     def call_step(
         self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Coroutine[Any, Any, Any]: ...
+
+    def handle(
+        self,
+        update: Update[Any, Any],
+        function: Callable[[Any], Any],
+        validator: Callable[[Any], object] | None,
+    ) -> None: ...
 
     def update_view(self, fields: dict[str, msgspec.Raw]) -> None: ...
 

@@ -26,12 +26,13 @@ from makegood.engine.nested import NestedSaga, Shielded, current_saga, tasks_ins
 from makegood.engine.patches import Patches
 from makegood.engine.saga import cause
 from makegood.engine.signals import Signals
+from makegood.engine.updates import Updates
 from makegood.engine.values import Chance
 from makegood.engine.views import PENDING, checked_view
-from makegood.errors import NotDurable, RunConflict, UsageError
+from makegood.errors import NotDurable, NotPossible, RunConflict, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from contextvars import Context
     from types import CodeType
 
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
 
     from makegood.definition.signal import Signal
     from makegood.definition.step import Step
+    from makegood.definition.update import Update
     from makegood.definition.workflow import Workflow
-    from makegood.engine.journal import SignalReceived
+    from makegood.engine.journal import SignalReceived, UpdateAccepted
 
 T = TypeVar("T")
 
@@ -68,6 +70,7 @@ class CoroutineProgram(DeterministicLoop):
     _cancelled = False
     _chance: Chance | None = None
     _patches: Patches | None = None
+    _updates: Updates | None = None
 
     def __init__(self, workflow: Workflow[..., Any]) -> None:
         super().__init__(workflow.name)
@@ -137,6 +140,20 @@ class CoroutineProgram(DeterministicLoop):
             self._signals = Signals(self.workflow.signals)
         return self._signals
 
+    def check_update(self, run_id: str, name: str, value: msgspec.Raw) -> None:
+        if self.finished:
+            raise NotPossible(f"run {run_id} answers no update {name} any more: its workflow is over.")
+        self._updating().check(run_id, name, value)
+
+    def accept_update(self, accepted: UpdateAccepted) -> None:
+        self._updating().begin(accepted)
+        self._drive()
+
+    def _updating(self) -> Updates:
+        if self._updates is None:
+            self._updates = Updates(self)
+        return self._updates
+
     def fail(self, error: Exception) -> None:
         self.finished = True
         self._ready.clear()
@@ -158,7 +175,7 @@ class CoroutineProgram(DeterministicLoop):
                 self._discard(task.get_coro())
         self._signals = None
         # The program, its context and its tasks refer to each other: let go, so that no collector is needed.
-        self._main, self._context = None, NO_CONTEXT
+        self._main, self._context, self._updates = None, NO_CONTEXT, None
         if self.error is not None:
             self.error.__traceback__ = None  # its frames hold on to everything that was ever called
             self.error = None
@@ -205,6 +222,7 @@ class CoroutineProgram(DeterministicLoop):
                 self._calls
                 or self._timers
                 or self.finished
+                or self._updates
                 or (signals is not None and signals.awaited)
                 or self.rollbacks
             )
@@ -298,6 +316,16 @@ class CoroutineProgram(DeterministicLoop):
         call = self._calls[number] = StepCall(loop=self)
         call.program, call.number = self, number
         return call  # type: ignore[return-value] # a future does all that the workflow may do with a coroutine: await it
+
+    def handle(
+        self,
+        update: Update[Any, Any],
+        function: Callable[[Any], Any],
+        validator: Callable[[Any], object] | None,
+    ) -> None:
+        if self._closed:
+            raise GeneratorExit
+        self._updating().register(update, function, validator)
 
     def update_view(self, fields: dict[str, msgspec.Raw]) -> None:
         if not self._closed and fields:

@@ -18,6 +18,7 @@ IDENTITY: dict[type[journal.Event], tuple[str, ...]] = {
     journal.TimerCancelled: ("timer",),
     journal.SignalsAwaited: ("names",),
     journal.RollbackRegistered: ("name",),
+    journal.UpdateAnswered: ("update",),
     journal.SagaRollbackStarted: ("saga", "steps"),
 }
 """What a decision shares with the recorded one. Arguments, flags, times, reasons may differ: the recorded ones hold."""

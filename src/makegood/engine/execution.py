@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 LOST = Failure("WorkerLost", "the process that ran this attempt ended before it could record the outcome")
 STUCK = (
-    "workflow {} waits for something that nothing durable will ever answer: no step, no timer, no signal. "
+    "workflow {} waits for something that nothing durable will ever answer: no step, no timer, no signal, no update. "
     "A future or event of its own is lost in a crash; wait for a step, a timer or a signal."
 )
 FAILED_BEHIND_PIVOT = (
@@ -162,6 +162,8 @@ class Execution(msgspec.Struct, gc=False, eq=False):
                 self.program.steps[fact.step].signature.decode_result(fact.result)
             elif isinstance(fact, journal.SignalReceived):
                 check_signal(fact.name, fact.payload, self.program.declared_signal(fact.name))
+            elif isinstance(fact, journal.UpdateAccepted):
+                self.program.check_update(self.state.id, fact.name, fact.value)
         for fact in facts:
             self._record(fact, at)
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from makegood.engine import journal
-from makegood.engine.run import DONE, ENDINGS, LEFT, RESIDUE, UNDOING, RunState, Status, StepRecord
+from makegood.engine.run import (
+    DONE,
+    ENDINGS,
+    LEFT,
+    RESIDUE,
+    UNDOING,
+    RunState,
+    Status,
+    StepRecord,
+    UpdateRecord,
+)
 from makegood.engine.views import updated
 from makegood.errors import JournalCorrupt
 from makegood.failure import Failure
@@ -164,6 +174,21 @@ def _saga_rollback_started(run: RunState, event: journal.SagaRollbackStarted) ->
     """What follows is told by the compensations themselves."""
 
 
+def _update_accepted(run: RunState, event: journal.UpdateAccepted) -> None:
+    if run.updates is None:
+        run.updates = {}
+    if event.update in run.updates:
+        raise run.misplaced(event)
+    run.updates[event.update] = UpdateRecord(event.name, event.value)
+
+
+def _update_answered(run: RunState, event: journal.UpdateAnswered) -> None:
+    asked = run.updates.get(event.update) if run.updates is not None else None
+    if run.updates is None or asked is None or asked.answered:
+        raise run.misplaced(event)
+    run.updates[event.update] = UpdateRecord(asked.name, asked.value, answered=True)
+
+
 def _view_updated(run: RunState, event: journal.ViewUpdated) -> None:
     run.view = updated(run, event)
 
@@ -254,6 +279,8 @@ FOLDS: dict[type[journal.Event], Callable[[RunState, Any], None]] = {
     journal.RollbackRegistered: _rollback_registered,
     journal.Pivoted: _pivoted,
     journal.SagaRollbackStarted: _saga_rollback_started,
+    journal.UpdateAccepted: _update_accepted,
+    journal.UpdateAnswered: _update_answered,
     journal.ViewUpdated: _view_updated,
     journal.SignalReceived: _signal_received,
     journal.SignalsAwaited: _signals_awaited,

@@ -149,6 +149,15 @@ class SignalReceived(Event, frozen=True):
     by: str = ""
 
 
+class UpdateAccepted(Event, frozen=True):
+    """Somebody asked the workflow something, it passed the workflow's validator, and its handler takes it up."""
+
+    update: str
+    name: str
+    value: msgspec.Raw
+    by: str = ""
+
+
 # ---- decisions -------------------------------------------------------------------------------------------------------
 
 
@@ -205,6 +214,14 @@ class SagaRollbackStarted(Event, frozen=True):
     saga: int
     steps: list[int]
     failure: Failure
+
+
+class UpdateAnswered(Event, frozen=True):
+    """The handler has replied; with a ``failure``, it raised instead. Nothing of it holds for the run itself."""
+
+    update: str
+    reply: msgspec.Raw = NULL
+    failure: Failure | None = None
 
 
 class ViewUpdated(Event, frozen=True):
@@ -287,6 +304,7 @@ Fact: TypeAlias = (
     | OperatorActed
     | CancelRequested
     | SignalReceived
+    | UpdateAccepted
 )
 Ending: TypeAlias = RunCompleted | RunFailed | RunCompensated | RunCancelled | RunTerminated
 Decision: TypeAlias = (
@@ -299,6 +317,7 @@ Decision: TypeAlias = (
     | RollbackRegistered
     | Pivoted
     | SagaRollbackStarted
+    | UpdateAnswered
     | ViewUpdated
     | SignalsAwaited
     | SignalsLeft
@@ -323,6 +342,7 @@ DECISIONS: frozenset[type[Event]] = frozenset(
         RollbackRegistered,
         Pivoted,
         SagaRollbackStarted,
+        UpdateAnswered,
         ViewUpdated,
         SignalsAwaited,
         SignalsLeft,

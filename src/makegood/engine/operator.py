@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
     from makegood.engine.run import StepRecord
 
-Action: TypeAlias = Literal["retry", "skip", "resolve", "cancel", "terminate", "signal"]
+Action: TypeAlias = Literal["retry", "skip", "resolve", "cancel", "terminate", "signal", "update"]
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     """A wish, as it travels from any process to the worker that owns the run.
 
-    ``step`` names the parked step, "" for the only one; ``result`` is JSON: what a step is resolved with, or a signal's
-    payload; ``compensate``: what was done is to be undone, for ``terminate``. ``name`` and ``id`` are the signal's.
+    ``step`` names the parked step, "" for the only one; ``result`` is JSON: what a step is resolved with, or what a signal
+    or an update carries; ``compensate``: what was done is to be undone, for ``terminate``. ``name`` and ``id`` are the
+    signal's or the update's.
     """
 
     action: Action
@@ -43,7 +44,7 @@ def facts_for(request: Request, run: RunState) -> list[journal.AnyEvent]:
         NotPossible: the run's state does not admit it.
     """
     match request.action:
-        case "cancel" | "terminate" | "signal":
+        case "cancel" | "terminate" | "signal" | "update":
             if run.status_ is not None:
                 raise has_ended(request, run.id, run.status_)
             return WHENEVER[request.action](request, run)
@@ -73,6 +74,7 @@ def has_ended(request: Request, run_id: str, status: str) -> NotPossible:
     """The error for a wish that comes too late."""
     refusals = {
         "signal": f"takes no signal {request.name}",
+        "update": f"answers no update {request.name}",
         "cancel": "cannot be cancelled",
     }
     refused = refusals.get(request.action, f"cannot {request.action}")
@@ -100,10 +102,33 @@ def _terminate(request: Request, _run: RunState) -> list[journal.AnyEvent]:
     return [journal.OperatorActed("terminate", request.by, request.why, compensate=request.compensate)]
 
 
+def _update(request: Request, run: RunState) -> list[journal.AnyEvent]:
+    accepted = journal.UpdateAccepted(request.id, request.name, request.result, request.by)
+    asked = (run.updates or {}).get(request.id)
+    if asked is not None:
+        check_same(run.id, accepted, asked.name, asked.value)
+        return []
+    return [accepted]
+
+
+def check_same(run_id: str, update: journal.UpdateAccepted, name: str, value: msgspec.Raw) -> None:
+    """Whether an update asks what the one with its id has asked before.
+
+    Raises:
+        NotPossible: it asks something else.
+    """
+    if update.name != name or msgspec.json.decode(update.value) != msgspec.json.decode(value):
+        raise NotPossible(
+            f"run {run_id} was asked something else under the update id {update.update} before. "
+            "The same id, update and value give the same answer; for another one use another id."
+        )
+
+
 WHENEVER: dict[str, Callable[[Request, RunState], list[journal.AnyEvent]]] = {
     "cancel": _cancel,
     "terminate": _terminate,
     "signal": _signal,
+    "update": _update,
 }
 """What is possible in every state of a run that has not ended."""
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from makegood.definition.signal import Signal
     from makegood.definition.step import Step
-    from makegood.engine.journal import Decision, SignalReceived
+    from makegood.engine.journal import Decision, SignalReceived, UpdateAccepted
     from makegood.engine.nested import NestedSaga
 
 
@@ -70,6 +70,17 @@ class Program(Protocol):
     def fire(self, timer: int) -> None: ...
 
     def cancel(self, reason: str) -> None: ...
+
+    def check_update(self, run_id: str, name: str, value: msgspec.Raw) -> None:
+        """Whether the workflow takes this update; it decides nothing.
+
+        Raises:
+            NoHandler: it has no handler for it so far.
+            NotPossible, PayloadError, UpdateRejected: it does not.
+        """
+
+    def accept_update(self, accepted: UpdateAccepted) -> None:
+        """Answer it, sooner or later, with the decision ``UpdateAnswered``."""
 
     def fail(self, error: Exception) -> None:
         """End it as if it had raised this."""

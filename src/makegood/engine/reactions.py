@@ -71,6 +71,7 @@ REACTIONS: dict[type[Any], Callable[[Execution, Any], None]] = {
     journal.TimerFired: lambda execution, fact: execution.program.fire(fact.timer),
     journal.SignalReceived: lambda execution, fact: execution.program.deliver(fact),
     journal.CancelRequested: _on_cancel_requested,
+    journal.UpdateAccepted: lambda execution, fact: execution.program.accept_update(fact),
     journal.OperatorActed: _on_operator_acted,
     SagaUndone: lambda execution, happened: execution.program.rolled_back(happened.saga),
 }

@@ -146,6 +146,14 @@ class StepRecord(msgspec.Struct, gc=False):
         return [f"{self.name}/{inner}" for inner in self.residue] or [self.name]
 
 
+class UpdateRecord(msgspec.Struct, frozen=True, gc=False):
+    """What was asked; it is asked once, and answered once."""
+
+    name: str
+    value: msgspec.Raw
+    answered: bool = False
+
+
 class View(msgspec.Struct, frozen=True, gc=False):
     """What the workflow published; ``steps_pending`` of the steps after the number ``after``, and of those ``open``."""
 
@@ -187,6 +195,7 @@ class RunState(msgspec.Struct, gc=False):
     terminating: bool = False  # an operator said so
     pivoted: bool = False  # nothing is rolled back any more
     view: View | None = None
+    updates: dict[str, UpdateRecord] | None = None  # by id
     result: msgspec.Raw | None = None
 
     @property

@@ -173,6 +173,9 @@ class MemoryStore:
     async def journal(self, key: int, *, after: int = 0) -> Sequence[SealedEntry]:
         return self._journals.get(key, [])[after:]
 
+    async def length(self, key: int) -> int:
+        return len(self._journals.get(key, ()))
+
     async def post(self, run_id: str, data: bytes) -> int:
         self._posted += 1
         self._inbox[self._posted] = InboxRequest(self._posted, run_id, data)

@@ -54,6 +54,9 @@ SCRIPTS = (
         data BLOB NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE inbox ADD COLUMN kind TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 

@@ -70,10 +70,11 @@ class InboxRequest(msgspec.Struct, frozen=True):
 
 
 class InboxAnswer(msgspec.Struct, frozen=True):
-    """How a request ended: ``error`` "" means that it was carried out."""
+    """How a request ended: ``error`` "" means that it was carried out; ``kind`` names the error's class."""
 
     number: int
     error: str = ""
+    kind: str = ""
 
 
 class ScheduleRow(msgspec.Struct, frozen=True):
@@ -177,6 +178,9 @@ class Store(Protocol):
 
     async def journal(self, key: int, *, after: int = 0) -> Sequence[SealedEntry]:
         """A run's entries in order, those after the given number."""
+
+    async def length(self, key: int) -> int:
+        """How many entries a run's journal has."""
 
     async def post(self, run_id: str, data: bytes) -> int:
         """Put an operator's request into the inbox; its number."""

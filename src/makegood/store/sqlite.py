@@ -255,6 +255,10 @@ class SqliteStore:
         rows = self._read(SELECT_JOURNAL, (key, after))
         return [SealedEntry(*row) for row in rows]
 
+    async def length(self, key: int) -> int:
+        rows = self._read("SELECT coalesce(max(number), 0) FROM journal WHERE run = ?", (key,))
+        return int(rows[0][0])
+
     async def post(self, run_id: str, data: bytes) -> int:
         async with self._writer:
             self._writer.connection.execute("INSERT INTO inbox (run_id, data) VALUES (?, ?)", (run_id, data))
@@ -270,7 +274,9 @@ class SqliteStore:
             self._answer(answers)
 
     async def take_answer(self, number: int) -> InboxAnswer | None:
-        rows = self._read("SELECT number, error FROM inbox WHERE number = ? AND error IS NOT NULL", (number,))
+        rows = self._read(
+            "SELECT number, error, kind FROM inbox WHERE number = ? AND error IS NOT NULL", (number,)
+        )
         if not rows:
             return None
         async with self._writer:
@@ -332,8 +338,8 @@ class SqliteStore:
 
     def _answer(self, answers: Sequence[InboxAnswer]) -> None:
         self._writer.connection.executemany(
-            "UPDATE inbox SET error = ? WHERE number = ?",
-            [(answer.error, answer.number) for answer in answers],
+            "UPDATE inbox SET error = ?, kind = ? WHERE number = ?",
+            [(answer.error, answer.kind, answer.number) for answer in answers],
         )
 
     def _read(self, sql: str, parameters: Sequence[Any] = ()) -> Sequence[tuple[Any, ...]]:

@@ -18,13 +18,16 @@ from makegood.engine.coroutine import CoroutineProgram
 from makegood.engine.execution import Execution
 from makegood.engine.folds import folded
 from makegood.engine.operator import Request, has_ended
+from makegood.engine.updates import NoHandler
 from makegood.errors import (
     DeterminismError,
     JournalCorrupt,
     MakegoodError,
     NotPossible,
+    StoreError,
     StoreFull,
     StoreLocked,
+    UpdateRejected,
 )
 from makegood.store.codec import seal, unseal
 from makegood.store.protocol import InboxAnswer, InboxRequest, Write
@@ -58,6 +61,7 @@ class Recovery:
         self._worker = worker
         self._wanted = asyncio.Event()
         self._granted: set[int] = set()  # requests whose answer may still be on its way into the store
+        self._holding: set[asyncio.Task[None]] = set()  # requests that wait for their run to take them
         self._loading: dict[str, asyncio.Future[None]] = {}
         self._alarm: Alarm | None = None  # for the next sleeping run that is due
         self.unfit: dict[str, str] = {}
@@ -259,16 +263,44 @@ class Recovery:
             if request.number in self._granted or (terminations and not _terminates(request)):
                 continue
             self._granted.add(request.number)
-            answer = InboxAnswer(request.number)
             try:
-                done = await self._grant(request, answer)
+                await self._see_to(request)
             except NotYet:
                 self._granted.discard(request.number)
-                continue
-            except MakegoodError as error:
-                answer, done = InboxAnswer(request.number, str(error)), False
-            if not done:
-                await self._worker.store.answer(self._worker.epoch, [answer])
+            except NoHandler:
+                self._hold(request)
+
+    def _hold(self, posted: InboxRequest) -> None:
+        """Look at a request again when its run has changed."""
+
+        async def until_changed() -> None:
+            await changed.wait()
+            self._granted.discard(posted.number)
+            self._wanted.set()
+
+        changed = self._worker.changes.of(posted.run_id)
+        holding = asyncio.create_task(until_changed(), name="makegood-held")
+        self._holding.add(holding)
+        holding.add_done_callback(self._holding.discard)
+
+    async def _see_to(self, posted: InboxRequest) -> None:
+        """Carry a request out, or say why not.
+
+        Raises:
+            NotYet, NoHandler: it has to wait.
+        """
+        worker = self._worker
+        answer = InboxAnswer(posted.number)
+        try:
+            if await self._grant(posted, answer):
+                return  # it is answered with the commit
+            await worker.committer.flushed()
+        except (NoHandler, StoreError):
+            raise
+        except MakegoodError as error:
+            message = error.reason if isinstance(error, UpdateRejected) else str(error)
+            answer = InboxAnswer(posted.number, message, type(error).__name__)
+        await worker.store.answer(worker.epoch, [answer])
 
     async def _grant(self, posted: InboxRequest, answer: InboxAnswer) -> bool:
         """Carry a request out; True if the answer is committed with what it recorded."""

@@ -165,7 +165,8 @@ class Worker:
         if run.state.status_ is not None:
             run.entry = NOTHING  # what is being committed is not carried out any more
             self._stop_work(run)
-        run.answers.extend(answers)
+        if run.execution.events:
+            run.answers.extend(answers)
         self.committer.enqueue(run)
 
     def finish(self, run: LiveRun) -> None:
