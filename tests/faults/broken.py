@@ -16,7 +16,7 @@ import msgspec
 
 from makegood.definition import attempt, step
 from makegood.definition.transaction import Transaction
-from makegood.engine import execution, folds, journal, run
+from makegood.engine import coroutine, execution, folds, journal, operator, run, signals
 from makegood.failure import Failure
 from makegood.store.memory import MemoryStore
 from makegood.store.protocol import SealedEntry
@@ -327,6 +327,51 @@ def _with_unknown(recover: Callable[..., None]) -> Callable[..., None]:
     return changed
 
 
+def signals_put(patch: Any, put: Callable[[Any, Any, Any], None]) -> None:
+    original = signals.Mailbox.put
+    patch.setattr(signals.Mailbox, "put", lambda self, fact: put(original, self, fact))
+
+
+def loses_a_signal(patch: Any) -> None:
+    signals_put(patch, lambda put, mailbox, fact: None if fact.number == 2 else put(mailbox, fact))
+
+
+def delivers_a_signal_twice(patch: Any) -> None:
+    def twice(put: Any, mailbox: Any, fact: Any) -> None:
+        for _ in range(2 if fact.number == 2 else 1):
+            put(mailbox, fact)
+
+    signals_put(patch, twice)
+
+
+def delivers_the_newest_signal_first(patch: Any) -> None:
+    def newest(put: Any, mailbox: Any, fact: Any) -> None:
+        put(mailbox, fact)
+        mailbox.unread.reverse()
+
+    signals_put(patch, newest)
+
+
+def accepts_a_repeated_signal_again(patch: Any) -> None:
+    def signal(request: Any, state: Any) -> list[Any]:
+        return [journal.SignalReceived(state.signals + 1, request.name, request.result)]
+
+    patch.setitem(operator.WHENEVER, "signal", signal)
+
+
+def acknowledges_a_signal_and_forgets_it(patch: Any) -> None:
+    original = recovery.Recovery.request
+
+    async def request(self: Any, run_id: str, asked: Any, answers: Any) -> bool:
+        return asked.name != "word" and await original(self, run_id, asked, answers)
+
+    patch.setattr(recovery.Recovery, "request", request)
+
+
+def forgets_to_list_what_is_left(patch: Any) -> None:
+    patch.setattr(coroutine.CoroutineProgram, "unread", property(lambda _: []))
+
+
 @dataclass(frozen=True)
 class Breakage:
     breaks: Callable[[Any], None]
@@ -337,6 +382,8 @@ class Breakage:
 
 
 UNDO_FAILS: Any = {**LABEL_FAILS, ("undo", "charge"): ["fail"]}
+WORDS_SENT = ("a", "b", "c", "d", "e")
+SIGNALLED = Fault("write", 5, "unacknowledged")
 BREAKAGES = [
     Breakage(skips_an_undo, "I1", Case(LABEL_FAILS)),
     Breakage(undoes_in_the_wrong_order, "I2", Case(LABEL_FAILS)),
@@ -356,6 +403,19 @@ BREAKAGES = [
     Breakage(hands_out_falling_epochs_without_a_fence, "I6", Case({}, (RESERVED,))),
     Breakage(signs_with_the_epoch_of_an_older_worker, "I6", Case({}, (RESERVED,))),
     Breakage(fires_timers_early, "I7", Case(), saga="sleeper"),
+    Breakage(loses_a_signal, "I7", Case(signals=WORDS_SENT), saga="listener"),
+    Breakage(delivers_a_signal_twice, "I7", Case(signals=WORDS_SENT), saga="listener"),
+    Breakage(
+        delivers_the_newest_signal_first,
+        "I7",
+        Case(signals=WORDS_SENT, seconds={"open": 5.0}),
+        saga="listener",
+    ),
+    Breakage(
+        accepts_a_repeated_signal_again, "I7", Case({}, (SIGNALLED,), signals=WORDS_SENT), saga="listener"
+    ),
+    Breakage(acknowledges_a_signal_and_forgets_it, "I7", Case(signals=WORDS_SENT), saga="listener"),
+    Breakage(forgets_to_list_what_is_left, "I7", Case(signals=WORDS_SENT), saga="listener"),
     Breakage(retries_early, "I7", Case({("do", "charge"): ["fail", "ok"]})),
     Breakage(acknowledges_a_start_before_the_commit, "G3", Case(commit_seconds=0.5)),
     Breakage(tells_the_result_before_it_is_durable, "G3", Case()),

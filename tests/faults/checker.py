@@ -4,7 +4,8 @@ It asks no engine for its opinion and shares no code with it; ``Terms`` are what
 
 I1  honest endings, nothing acknowledged is lost    I5  intent before effect, result before the successor
 I2  compensations: why, which, once, in order       I6  epochs never go down
-I3  a recorded result stands, its step never starts I7  timers fire once, never early; no retry comes early
+I3  a recorded result stands, its step never starts I7  timers fire once, never early; no retry comes early;
+                                                    signals are taken once, in order, or still there
 I4  keys: stable, distinct                          I8  a replay decides the same
 I11 a transaction happens once, with its record
 G3  nobody is told before it is durable             I9  the journal: no gap, chained, what was acknowledged
@@ -18,6 +19,7 @@ from hashlib import blake2b
 
 from tests.faults.evidence import Called, Committed, Dumped, Evidence
 from tests.faults.sagas import Terms
+from tests.faults.signals import check_signals
 from tests.faults.story import StepStory, Story, Violation
 
 STATUS_OF = {
@@ -47,6 +49,8 @@ def check(evidence: Evidence, terms: Terms) -> list[Violation]:
         booked = Counter((row.step, row.direction) for row in evidence.ledger if row.run_id == dumped.run_id)
         violations += _ledger(story, booked, terms)
         violations += _ending(story, _standing(calls[dumped.run_id], booked), terms)
+        said = [one for one in evidence.said if one.run_id == dumped.run_id]
+        violations += check_signals(story, calls[dumped.run_id], said, terms)
     for run_id in calls.keys() - stories.keys():
         violations.append(Violation("I5", run_id, "effects of a run that is in no journal"))
     violations += _clients(evidence, stories, commits)

@@ -24,6 +24,7 @@ from makegood.testing import VirtualTimeLoop
 from tests.faults.evidence import Booked, Committed, Dumped, Evidence
 from tests.faults.participants import Script
 from tests.faults.sagas import Saga
+from tests.faults.signals import send_signals
 
 BEGIN_SECONDS = 1_000_000_000.0
 PATIENCE_SECONDS = 3_600
@@ -62,6 +63,8 @@ class Case:
     seconds: dict[str, float] = field(default_factory=dict)
     commit_seconds: float = 0.0
     run_ids: tuple[str, ...] = (RUN_ID,)
+    signals: tuple[str, ...] = ()  # what a client sends, in this order,
+    signal_seconds: float = 0.0  # waiting so long before each
     dice: int = 0
     waiting_limit: int = 1_000  # runs that only wait and stay in memory
     steps_back_seconds: float = 0.0  # how far the wall clock is set back at each restart
@@ -380,14 +383,16 @@ async def _customer(world: World, life: Life, engine: mg.Engine, run_id: str) ->
         handle = await engine.start(world.saga.workflow, run_id, id=run_id)
         life.say(run_id, "started")
     ending = asyncio.ensure_future(_unless_stopped(life, _wait_for_end, life, handle))
+    sending = asyncio.ensure_future(_unless_stopped(life, send_signals, world.case, life, handle))
     if world.case.cancel_at is not None and "cancelled" not in known:
         await _cancel(world, life, handle, ending)
     done, _ = await asyncio.wait((ending,), timeout=PATIENCE_SECONDS)
     if not done and world.case.operator:
         await _operate(world, life, handle, ending)
-    if ending.done():
-        ending.result()
-    ending.cancel()
+    for task in (ending, sending):
+        if task.done():
+            task.result()
+        task.cancel()
 
 
 async def _wait_for_end(life: Life, handle: mg.RunHandle[Any]) -> None:

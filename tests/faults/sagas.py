@@ -24,7 +24,7 @@ class Terms:
     """What the author of a saga promises: the checker's only knowledge of the code.
 
     ``predecessors``: steps that must be settled and durable before the step may start. ``transactions``: steps whose
-    effect is a row of the ledger.
+    effect is a row of the ledger. ``of_signals``: the steps that are scheduled by a signal, and its payload.
     """
 
     undoable: frozenset[str]
@@ -32,6 +32,7 @@ class Terms:
     predecessors: dict[str, frozenset[str]] = field(default_factory=dict)
     own_errors: frozenset[str] = frozenset()
     transactions: frozenset[str] = frozenset()
+    of_signals: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

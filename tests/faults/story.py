@@ -94,6 +94,8 @@ class Story:
         self.steps: dict[str, StepStory] = {}
         self.by_number: dict[int, StepStory] = {}
         self.undoing: list[StepStory] = []
+        self.signals: list[Fact] = []
+        self.signals_left: list[int] = []
         self.timers: dict[int, tuple[float, str]] = {}
         self.parked: set[int] = set()
         self.patches: set[str] = set()
@@ -217,6 +219,20 @@ class Story:
             self.violated("I8", f"change {change} is taken twice")
         self.patches.add(change)
 
+    # ---- signals -----------------------------------------------------------------------------------------------------
+
+    def _signal_received(self, fact: Fact, _: None) -> None:
+        self.signals.append(fact)
+
+    def _signals_awaited(self, fact: Fact, _: None) -> None:
+        if self.rollback:
+            self.violated("I2", f"signals {fact.event.get('names')} are waited for in the rollback")
+
+    def _signals_left(self, fact: Fact, _: None) -> None:
+        if self.signals_left:
+            self.violated("I7", "signals are left twice")
+        self.signals_left = fact.event["signals"]
+
     # ---- the rollback ------------------------------------------------------------------------------------------------
 
     def _cancel_requested(self, fact: Fact, _: None) -> None:
@@ -303,6 +319,9 @@ TAKES: dict[str, Callable[[Story, Fact, Any], None]] = {
     "TimerFired": Story._timer_fired,
     "TimerCancelled": Story._timer_cancelled,
     "Patched": Story._patched,
+    "SignalReceived": Story._signal_received,
+    "SignalsAwaited": Story._signals_awaited,
+    "SignalsLeft": Story._signals_left,
     "CancelRequested": Story._cancel_requested,
     "RollbackStarted": Story._rollback_started,
     "CompensationScheduled": Story._compensation_scheduled,

@@ -12,11 +12,13 @@ from tests.faults.harness import Case, run
 from tests.faults.matrix import hold
 from tests.faults.participants import Services
 from tests.faults.sagas import Block, Do, Saga, Terms, booking_saga, generated_saga, make_undoable, order_saga
+from tests.faults.signals import listening_saga, one_by_one
 
 SERVICES = Services()
 SAGAS = {
     "order": order_saga(SERVICES),
     "booking": booking_saga(SERVICES),
+    "listener": listening_saga(SERVICES, one_by_one),
     "sleeper": generated_saga(SERVICES, Block("sleep", (Do("a"),), seconds=20.0)),
 }
 
