@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from benchmarks import alone, crash, sleepers, workloads
+from benchmarks import alone, crash, signals, sleepers, workloads
 
 WORKLOADS = {
     "order": (workloads.order, 20_000, 1_000),
@@ -21,6 +21,7 @@ WORKLOADS = {
     "long": (alone.long, 3, 1),
     "timers": (sleepers.timers, 10_000, 1_000),
     "sleepers": (sleepers.sleepers, 100_000, 1_000),
+    "signals": (signals.signals, 10_000, 1_000),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -90,6 +91,20 @@ async def timer(due: datetime) -> None:
 
 
 Wake = mg.Signal("wake", int)
+
+
+@mg.step
+async def act_on(sent_at: float) -> float:
+    """The seconds from a moment to now, on this machine's monotonic clock."""
+    return time.perf_counter() - sent_at
+
+
+Sent = mg.Signal("sent", float)
+
+
+@mg.workflow
+async def listener(count: int) -> list[float]:
+    return [await act_on(await Sent.receive()) for _ in range(count)]
 
 
 @mg.workflow

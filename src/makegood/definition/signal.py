@@ -8,8 +8,8 @@ import msgspec
 
 from makegood.definition.keys import ID_LIMIT_CHARACTERS
 from makegood.definition.payload import LIMIT_BYTES, Payload
-from makegood.definition.retry import seconds
 from makegood.definition.scope import current_scope
+from makegood.definition.sleep import checked_seconds
 from makegood.definition.validation import checked_name
 from makegood.errors import DefinitionError, OutsideWorkflow, PayloadError, UsageError
 
@@ -53,9 +53,10 @@ class Signal(Generic[T]):
 
         Raises:
             TimeoutError: none came in time.
+            UsageError: the timeout is no time from 0 seconds to 1000 years.
             OutsideWorkflow: no workflow runs here.
         """
-        limit_seconds = None if timeout is None else seconds(timeout, f"signal {self.name}: timeout")
+        limit_seconds = None if timeout is None else checked_seconds(timeout, f"signal {self.name}: receive")
         scope = current_scope.get()
         if scope is None:
             raise OutsideWorkflow(
