@@ -5,6 +5,7 @@ Each function breaks the engine through ``monkeypatch``; ``BREAKAGES`` says what
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from unittest import mock
 
 import msgspec
 
+from makegood.backend import follow, local
 from makegood.definition import attempt, step
 from makegood.definition.transaction import Transaction
 from makegood.engine import coroutine, execution, folds, journal, operator, run, signals
@@ -372,6 +374,54 @@ def forgets_to_list_what_is_left(patch: Any) -> None:
     patch.setattr(coroutine.CoroutineProgram, "unread", property(lambda _: []))
 
 
+def tells_an_answer_before_it_is_durable(patch: Any) -> None:
+    answers: dict[str, journal.UpdateAnswered] = {}
+
+    def noting(original: Callable[..., None]) -> Callable[..., None]:
+        def changed(self: Any, alive: Any, *args: Any) -> None:
+            original(self, alive, *args)
+            answers.update(
+                (event.update, event)
+                for event in alive.execution.events
+                if isinstance(event, journal.UpdateAnswered)
+            )
+
+        return changed
+
+    async def answer(_self: Any, _row: Any, request: Any, _after: int) -> journal.UpdateAnswered:
+        while request.id not in answers:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.001)
+        return answers[request.id]
+
+    patch.setattr(worker.Worker, "tell", noting(worker.Worker.tell))
+    patch.setattr(worker.Worker, "request", noting(worker.Worker.request))
+    patch.setattr(follow.Follower, "answer", answer)
+
+
+def handles_an_update_twice(patch: Any) -> None:
+    original = folds.FOLDS[journal.UpdateAccepted]
+
+    def accepted(state: Any, event: Any) -> None:
+        if state.updates is not None:
+            state.updates.pop(event.update, None)
+        original(state, event)
+
+    def accept(request: Any, _state: Any) -> list[Any]:
+        return [journal.UpdateAccepted(request.id, request.name, request.result, request.by)]
+
+    patch.setitem(folds.FOLDS, journal.UpdateAccepted, accepted)
+    patch.setitem(operator.WHENEVER, "update", accept)
+
+
+def shows_a_view_before_it_is_durable(patch: Any) -> None:
+    async def states(self: Any, run_id: str) -> Any:
+        while (alive := self.worker.runs.get(run_id)) is not None:
+            yield alive.state
+            await asyncio.sleep(0.001)
+
+    patch.setattr(local.LocalBackend, "states", states)
+
+
 @dataclass(frozen=True)
 class Breakage:
     breaks: Callable[[Any], None]
@@ -428,6 +478,9 @@ BREAKAGES = [
     Breakage(alters_an_entry, "I9", Case()),
     Breakage(alters_an_entry_and_seals_all_anew, "I9", Case()),
     Breakage(gives_a_compensation_no_result, "I2", Case(LABEL_FAILS)),
+    Breakage(tells_an_answer_before_it_is_durable, "G3", Case(commit_seconds=0.5), "asked"),
+    Breakage(shows_a_view_before_it_is_durable, "G3", Case(commit_seconds=0.5), "asked"),
+    Breakage(handles_an_update_twice, "I7", Case(), "asked"),
     Breakage(
         records_a_transactions_result_in_a_second_commit,
         "I11",

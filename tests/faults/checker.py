@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 
 from tests.faults.evidence import Called, Committed, Dumped, Evidence
+from tests.faults.public import told_of
 from tests.faults.sagas import Terms
 from tests.faults.signals import check_signals
 from tests.faults.story import StepStory, Story, Violation
@@ -54,6 +55,7 @@ def check(evidence: Evidence, terms: Terms) -> list[Violation]:
     for run_id in calls.keys() - stories.keys():
         violations.append(Violation("I5", run_id, "effects of a run that is in no journal"))
     violations += _clients(evidence, stories, commits)
+    violations += told_of(evidence, stories)
     return violations
 
 

@@ -384,12 +384,17 @@ async def _customer(world: World, life: Life, engine: mg.Engine, run_id: str) ->
         life.say(run_id, "started")
     ending = asyncio.ensure_future(_unless_stopped(life, _wait_for_end, life, handle))
     sending = asyncio.ensure_future(_unless_stopped(life, send_signals, world.case, life, handle))
+    besides = [
+        asyncio.ensure_future(_unless_stopped(life, client, life, handle)) for client in world.saga.besides
+    ]
     if world.case.cancel_at is not None and "cancelled" not in known:
         await _cancel(world, life, handle, ending)
     done, _ = await asyncio.wait((ending,), timeout=PATIENCE_SECONDS)
     if not done and world.case.operator:
         await _operate(world, life, handle, ending)
-    for task in (ending, sending):
+    for task in (ending, sending, *besides):
+        if besides:
+            await asyncio.wait((task,), timeout=PATIENCE_SECONDS)
         if task.done():
             task.result()
         task.cancel()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -35,6 +35,9 @@ class Terms:
     of_signals: dict[str, str] = field(default_factory=dict)
 
 
+Client = Callable[[Any, mg.RunHandle[Any]], Coroutine[Any, Any, None]]
+
+
 @dataclass(frozen=True)
 class Saga:
     name: str
@@ -43,6 +46,7 @@ class Saga:
     terms: Terms
     steps: tuple[str, ...]
     probed: frozenset[str] = frozenset()
+    besides: tuple[Client, ...] = ()  # what clients do with a run beside waiting for its end
 
 
 def make_step(services: Services, name: str, **options: Any) -> mg.Step[..., str]:
@@ -104,6 +108,67 @@ def order_saga(services: Services) -> Saga:
         predecessors={name: frozenset(before[:position]) for position, name in enumerate(before)},
     )
     return Saga("order", services, order, terms, before, frozenset(("reserve",)))
+
+
+def asking_saga(services: Services) -> Saga:
+    """Charge; then wait to be told to go on, while a client may have the order redirected; label. All of it on view."""
+    charge = make_undoable(services, "charge", retry=mg.Retry(delays=[0, 1]))
+    redirect = make_undoable(services, "redirect", retry=mg.Retry(delays=[0, 1]))
+    label = make_undoable(services, "label", retry=None)
+    redirecting, closing = mg.Update("redirect", str, str), mg.Update("close", None)
+
+    def known(street: str) -> None:
+        if street == "nowhere":
+            raise ValueError(street)
+
+    @mg.workflow
+    async def asked(run_id: str) -> str:
+        mg.update_view(status="new", steps_pending=["charge", "redirect", "label"])
+        await charge(run_id)
+        closed = asyncio.Event()
+
+        @redirecting.handler(validator=known)
+        async def redirected(_street: str) -> str:
+            mg.update_view(status="redirecting")
+            return await redirect(run_id)
+
+        closing.handler(lambda _: closed.set())
+        mg.update_view(status="paid")
+        await closed.wait()
+        mg.update_view(status="closed")
+        return await label(run_id)
+
+    async def ask(life: Any, run: mg.RunHandle[Any]) -> None:
+        """The same question twice at once, one that is rejected, and then the word to go on."""
+        asked = [_ask(life, run, redirecting, "Elm St", "redirect-1") for _ in range(2)]
+        await asyncio.gather(*asked, _ask(life, run, redirecting, "nowhere", "redirect-2"))
+        await _ask(life, run, closing, None, "close-1")
+
+    names = ("charge", "redirect", "label")
+    before = {"redirect": frozenset(("charge",)), "label": frozenset(("charge",))}
+    return Saga(
+        "asked", services, asked, Terms(frozenset(names), predecessors=before), names, besides=(ask, _watch)
+    )
+
+
+async def _ask(life: Any, run: mg.RunHandle[Any], update: mg.Update[Any, Any], value: Any, name: str) -> None:
+    try:
+        reply = await run.update(update, value, id=name, by="customer")
+    except mg.UpdateFailed as failed:
+        life.say(run.id, "answered", (name, failed.failure.type))
+    except mg.UpdateRejected:
+        life.say(run.id, "rejected", name)
+    except mg.NotPossible:
+        life.say(run.id, "refused", name)
+    else:
+        life.say(run.id, "answered", (name, reply))
+
+
+async def _watch(life: Any, run: mg.RunHandle[Any]) -> None:
+    view = None
+    async for view in run.watch():
+        life.say(run.id, "seen", view)
+    life.say(run.id, "seen to the end", view)
 
 
 def booking_saga(services: Services) -> Saga:

@@ -100,6 +100,9 @@ class Story:
         self.parked: set[int] = set()
         self.patches: set[str] = set()
         self.ending: Fact | None = None
+        self.asked: dict[str, Fact] = {}
+        self.answered: dict[str, Fact] = {}
+        self.shown: list[Fact] = []
         self.rollback = 0
         self.cancel_requested = 0
         self.seen: set[str] = set()
@@ -211,6 +214,25 @@ class Story:
         timer = fact.event["timer"]
         self.timers[timer] = (self.timers[timer][0], "was cancelled")
 
+    # ---- updates and views -------------------------------------------------------------------------------------------
+
+    def _update_accepted(self, fact: Fact, _: None) -> None:
+        update = fact.event["update"]
+        if update in self.asked:
+            self.violated("I7", f"update {update} is accepted twice")
+        if not fact.event.get("by"):
+            self.violated("I9", "an update is recorded without who asked")
+        self.asked[update] = fact
+
+    def _update_answered(self, fact: Fact, _: None) -> None:
+        update = fact.event["update"]
+        if update not in self.asked or update in self.answered:
+            self.violated("I7", f"update {update} is answered twice, or was never accepted")
+        self.answered.setdefault(update, fact)
+
+    def _view_updated(self, fact: Fact, _: None) -> None:
+        self.shown.append(fact)
+
     # ---- changed code ------------------------------------------------------------------------------------------------
 
     def _patched(self, fact: Fact, _: None) -> None:
@@ -318,6 +340,9 @@ TAKES: dict[str, Callable[[Story, Fact, Any], None]] = {
     "TimerStarted": Story._timer_started,
     "TimerFired": Story._timer_fired,
     "TimerCancelled": Story._timer_cancelled,
+    "UpdateAccepted": Story._update_accepted,
+    "UpdateAnswered": Story._update_answered,
+    "ViewUpdated": Story._view_updated,
     "Patched": Story._patched,
     "SignalReceived": Story._signal_received,
     "SignalsAwaited": Story._signals_awaited,

@@ -11,7 +11,17 @@ from tests.faults.checker import check
 from tests.faults.harness import Case, run
 from tests.faults.matrix import hold
 from tests.faults.participants import Services
-from tests.faults.sagas import Block, Do, Saga, Terms, booking_saga, generated_saga, make_undoable, order_saga
+from tests.faults.sagas import (
+    Block,
+    Do,
+    Saga,
+    Terms,
+    asking_saga,
+    booking_saga,
+    generated_saga,
+    make_undoable,
+    order_saga,
+)
 from tests.faults.signals import listening_saga, one_by_one
 
 SERVICES = Services()
@@ -19,6 +29,7 @@ SAGAS = {
     "order": order_saga(SERVICES),
     "booking": booking_saga(SERVICES),
     "listener": listening_saga(SERVICES, one_by_one),
+    "asked": asking_saga(SERVICES),
     "sleeper": generated_saga(SERVICES, Block("sleep", (Do("a"),), seconds=20.0)),
 }
 
