@@ -7,7 +7,8 @@ import gc
 import pytest
 
 import makegood as mg
-from tests.worker.engines import WatchedStore, engine_on
+from tests.until import until
+from tests.worker.engines import Clock, WatchedStore, engine_on
 
 pytestmark = pytest.mark.anyio
 
@@ -49,3 +50,32 @@ async def test_runs_that_failed_leave_nothing_behind() -> None:
         after = await run_some(engine, 2_000)
     # The store keeps a few objects for each run, and nothing else may: a leaked run held more than fifty.
     assert (after - before) / 200 < 20
+
+
+Wake = mg.Signal("wake", int)
+
+
+@mg.workflow
+async def sleeper(number: int) -> int:
+    await mg.sleep(1)
+    return await Wake.receive()
+
+
+async def test_evicted_runs_leave_nothing_behind_not_even_for_the_collector() -> None:
+    clock = Clock()
+    async with engine_on(WatchedStore(), now=clock, waiting_limit=0) as engine:
+
+        async def start_and_forget(first: int) -> None:
+            for number in range(first, first + 100):
+                await engine.start(sleeper, number, id=f"sleeper-{number}")
+            clock.now += 1
+            await until(lambda: not engine.backend.worker.runs)  # type: ignore[attr-defined]
+
+        await start_and_forget(0)
+        gc.collect()
+        gc.disable()
+        try:
+            await start_and_forget(100)
+            assert gc.collect() < 100
+        finally:
+            gc.enable()

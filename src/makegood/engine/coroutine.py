@@ -167,8 +167,10 @@ class CoroutineProgram(DeterministicLoop):
         if self._closed:
             return
         self._closed = True
-        if self._main is not None and not self._main.finished:
-            self._discard(self._main.get_coro())
+        if self._main is not None:
+            if not self._main.finished:
+                self._discard(self._main.get_coro())
+            self._main.waiting_for = None
         for task in self._tasks.values():
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - no public way
