@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("makegood")
 
-EVICT_AT_ONCE = 500
+EVICT_AT_ONCE = 5_000
 SOON_SECONDS = 2.0
 REFUSED_WAIT_SECONDS = 0.5
 
