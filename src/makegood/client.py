@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import msgspec
 
-from makegood.backend.local import LocalBackend, not_found
+from makegood.backend.local import LocalBackend
 from makegood.definition.keys import checked_run_id
 from makegood.definition.payload import NULL
 from makegood.definition.registry import Registry
@@ -33,6 +33,7 @@ from makegood.errors import (
     UnknownWorkflow,
     UpdateFailed,
     UsageError,
+    not_found,
 )
 from makegood.store.address import store_at
 

@@ -243,3 +243,8 @@ class SchemaTooNew(StoreError):
 
 class JournalCorrupt(StoreError):
     """A journal was altered or damaged: its entries no longer match their hashes."""
+
+
+def not_found(run_id: str) -> RunNotFound:
+    """The error for an id that no run has."""
+    return RunNotFound(f"there is no run {run_id} in this store. `makegood list` shows those that are.")

@@ -30,6 +30,7 @@ from makegood.errors import (
     StoreLocked,
     UpdateRejected,
     UsageError,
+    not_found,
 )
 from makegood.store.codec import submission, unseal
 from makegood.worker.changes import Changes
@@ -202,8 +203,6 @@ class LocalBackend:
     async def request(self, run_id: str, request: Request) -> None:
         if self.worker is not None:
             self.worker.check()
-            if run_id not in self.worker.runs and await self.find(run_id) is None:
-                raise not_found(run_id)
             try:
                 await self.worker.recovery.request(run_id, request, [])
             except NotYet:
@@ -333,8 +332,3 @@ def _check_same(
             f"run {first.id} of workflow {workflow.name} exists already with another input. "
             "The same id and input give the same run; for another input use another id."
         )
-
-
-def not_found(run_id: str) -> RunNotFound:
-    """The error for an id that no run has."""
-    return RunNotFound(f"there is no run {run_id} in this store. `makegood list` shows those that are.")

@@ -12,7 +12,6 @@ import asyncio
 import errno
 import math
 from collections.abc import Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
@@ -23,7 +22,7 @@ from makegood.store import sqlite_caller
 from makegood.store.filelock import FileLock
 from makegood.store.migrations import check, migrate
 from makegood.store.protocol import InboxAnswer, InboxRequest, RunRow, ScheduleRow, SealedEntry, Write
-from makegood.store.sqlite_errors import explained
+from makegood.store.sqlite_errors import explain, explained
 from makegood.store.sqlite_transaction import make_apart
 from makegood.store.sqlite_writer import LOCKED_WAIT_SECONDS, Writer
 
@@ -345,8 +344,10 @@ class SqliteStore:
     def _read(self, sql: str, parameters: Sequence[Any] = ()) -> Sequence[tuple[Any, ...]]:
         if self._reader is None:
             raise self._not_open()
-        with explained(self.path), closing(self._reader.cursor()) as cursor:
-            return cursor.execute(sql, parameters).fetchall()
+        try:
+            return self._reader.execute(sql, parameters).fetchall()
+        except apsw.Error as error:
+            raise explain(error, self.path) from error
 
 
 def _without_keys(new: Sequence[Write]) -> None:

@@ -28,6 +28,7 @@ from makegood.errors import (
     StoreFull,
     StoreLocked,
     UpdateRejected,
+    not_found,
 )
 from makegood.store.codec import seal, unseal
 from makegood.store.protocol import InboxAnswer, InboxRequest, Write
@@ -322,7 +323,7 @@ class Recovery:
             async with worker.eviction.under_way:
                 row = await worker.store.find(run_id)
             if row is None:
-                raise NotPossible(f"there is no run {run_id} in this store.")
+                raise not_found(run_id)
             if row.ended_at is not None:
                 raise has_ended(request, run_id, row.status)
             known = row.workflow in worker.registry.names and run_id not in self.unfit

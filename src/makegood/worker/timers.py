@@ -30,14 +30,18 @@ class Alarm:
         self._arm()
 
     def cancel(self) -> None:
-        self._handle.cancel()
+        if self._handle is not None:
+            self._handle.cancel()
 
     def _arm(self) -> None:
         delay = self.due - self._now()
-        self._handle = self._loop.call_later(min(max(delay, 0.0), LONGEST_NAP_SECONDS), self._look)
+        self._handle: asyncio.TimerHandle | None = self._loop.call_later(
+            min(max(delay, 0.0), LONGEST_NAP_SECONDS), self._look
+        )
 
     def _look(self) -> None:
         if self._now() < self.due:
             self._arm()
         else:
+            self._handle = None  # it refers back to this alarm
             self._callback()
