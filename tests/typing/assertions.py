@@ -333,3 +333,38 @@ async def values() -> None:
     assert_type(mg.uuid4(), UUID)
     assert_type(mg.patched("a"), bool)
     mg.patched(1)  # type: ignore[arg-type]
+
+
+# ---- updates and views ---------------------------------------------------------------------------------------------
+
+Change = mg.Update("change", str, Receipt)
+Close = mg.Update("close", int)
+Loose = mg.Update("loose", int | None, list[str])
+
+
+@mg.workflow
+async def answering() -> None:
+    @Change.handler
+    async def change(address: str) -> Receipt:
+        return Receipt(address)
+
+    @Change.handler(validator=len)
+    def change_at_once(address: str) -> Receipt:
+        return Receipt(address)
+
+    Close.handler(lambda _: None)
+    Change.handler(change, validator=len)
+    Change.handler(5)  # type: ignore[call-overload]
+    mg.update_view(status="new", eta=5)
+    mg.update_view("new")  # type: ignore[call-arg]
+
+
+async def asks(run: mg.RunHandle[str]) -> None:
+    assert_type(await run.update(Change, "a"), Receipt)
+    assert_type(await run.update(Change, "a", id="click-1", by="ann"), Receipt)
+    assert_type(await run.update(Close, 5), None)
+    assert_type(await run.update(Loose, None), Any)
+    assert_type(await run.view(), dict[str, Any])
+    async for view in run.watch():
+        assert_type(view, dict[str, Any])
+    await run.update("change", "a")  # type: ignore[arg-type]
