@@ -207,6 +207,27 @@ def test_a_buffered_tick_starts_after_the_restart_that_ended_the_run() -> None:
     assert times(days.runs()) == ["01:00", "02:00"]
 
 
+@pytest.mark.parametrize("in_memory", [True, False], ids=["in memory", "asleep"])
+def test_a_buffered_tick_starts_when_an_operator_ends_the_run_in_its_way(*, in_memory: bool) -> None:
+    begun: list[datetime] = []
+    days = Days(MemoryStore())
+
+    @mg.workflow(name="hourly", schedule=mg.Schedule(HOURLY, overlap="buffer one"))
+    async def endless(tick: datetime) -> None:
+        begun.append(tick)
+        await mg.sleep(365 * mg.DAY)
+
+    async def main() -> None:
+        async with days.engine(endless, waiting_limit=1000 if in_memory else 0) as engine:
+            await asyncio.sleep(2.5 * HOUR)
+            [run] = await engine.list()
+            await (await engine.get(run.id)).terminate("it takes too long")
+            await asyncio.sleep(1)
+
+    days.run(main)
+    assert begun == hours(MONDAY, 1, 2)
+
+
 def test_a_tick_that_was_started_by_hand_is_left_alone_and_does_not_stop_the_next() -> None:
     begun: list[datetime] = []
     workflow = hourly(begun, mg.Schedule(HOURLY, overlap="buffer one"))
@@ -221,6 +242,21 @@ def test_a_tick_that_was_started_by_hand_is_left_alone_and_does_not_stop_the_nex
     days.run(by_hand)
     assert begun == [*hours(MONDAY, 2, 2), *hours(MONDAY, 1, 1), *hours(MONDAY, 3, 3)]
     assert times(days.runs()) == ["02:00", "01:00", "03:00"]
+
+
+def test_a_tick_that_was_run_by_hand_does_not_hold_up_the_one_that_waits_for_it() -> None:
+    begun: list[datetime] = []
+    workflow = hourly(begun, mg.Schedule(HOURLY, overlap="buffer one"))
+    days = Days(MemoryStore())
+
+    async def by_hand() -> None:
+        async with days.engine(workflow) as engine:
+            await engine.run(workflow, MONDAY, id="hourly@2026-11-23T01:00:00+00:00")
+
+    days.run(by_hand)
+    days.down(2.5 * HOUR)
+    days.live(10, workflow)
+    assert times(days.runs()) == ["01:00", "02:00"]
 
 
 # ---- clocks ----------------------------------------------------------------------------------------------------------
@@ -480,7 +516,7 @@ def test_an_engine_that_is_being_closed_starts_no_tick() -> None:
             await asyncio.sleep(1.2 * HOUR)
 
     days.run(main)  # draining takes until 02:30
-    assert begun == hours(MONDAY, 1, 1)
+    assert times(days.runs()) == ["01:00"]
     assert days.now() == pytest.approx(MONDAY.timestamp() + 2.5 * HOUR, abs=1)
 
 

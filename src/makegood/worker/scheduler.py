@@ -40,14 +40,18 @@ class Scheduler:
         self._wanted = asyncio.Event()
         self._settled = asyncio.Event()
         self._closed = False
-        self.in_the_way: set[str] = set()
-        """Runs whose end may let a tick start."""
+        self._in_the_way: set[str] = set()  # runs whose end may let a tick start
 
     def look(self) -> None:
         """Look at the schedules at once."""
         if not self._closed:
             self._settled.clear()
             self._wanted.set()
+
+    def ended(self, run_id: str) -> None:
+        """A run has ended: a tick may have waited for it."""
+        if run_id in self._in_the_way:
+            self.look()
 
     def close(self) -> None:
         """Start nothing any more."""
@@ -84,7 +88,7 @@ class Scheduler:
     async def _look(self) -> float | None:
         """Start what is due; when to look again."""
         worker = self._worker
-        self.in_the_way.clear()
+        self._in_the_way.clear()
         try:
             rows = {row.workflow: row for row in await worker.store.schedules()}
             wake_ats = [
@@ -114,8 +118,6 @@ class Scheduler:
             if not await self._worker.store.advance_schedule(self._worker.epoch, after, starts):
                 return now  # somebody else wrote it in between
             self._tell(workflow.name, schedule, plan, starts)
-        if any(write.key is None for write in starts):
-            return now  # runs of these ids exist: they may be over
         if plan.wake_at is not None and plan.state.waiting:
             return min(plan.wake_at, now + LONGEST_SLEEP_SECONDS)
         return plan.wake_at
@@ -141,9 +143,9 @@ class Scheduler:
     def _tell(self, name: str, schedule: Schedule, plan: Next, starts: list[Write]) -> None:
         """The store holds it now: have the runs adopted, and say what happened."""
         if starts:
-            self._worker.recovery.look()
+            self._worker.recovery.look()  # and then it has this scheduler look again: a run that existed may be over
             if schedule.overlap != "allow":
-                self.in_the_way.update(plan.state.running)
+                self._in_the_way.update(plan.state.running)
         if plan.state.problem:
             log.error("schedule %s starts nothing: %s", name, plan.state.problem)
         for write in starts:
@@ -160,7 +162,7 @@ class Scheduler:
     async def _going_on(self, run_ids: tuple[str, ...], schedule: Schedule) -> tuple[str, ...]:
         """Those of the runs that have not ended."""
         if schedule.overlap != "allow":
-            self.in_the_way.update(run_ids)  # before looking: no end is missed
+            self._in_the_way.update(run_ids)  # before looking: no end is missed
         found = [await self._worker.store.find(run_id) for run_id in run_ids]
         return tuple(row.id for row in found if row is not None and row.ended_at is None)
 

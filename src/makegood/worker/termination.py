@@ -52,6 +52,7 @@ async def terminate(worker: Worker, row: RunRow, request: Request, answers: Sequ
     )
     await worker.store.commit(worker.epoch, [ended])
     worker.changes.tell(row.id)
+    worker.scheduler.ended(row.id)
     worker.children.abandoned(run)
     if run.parent:
         worker.children.look(run.parent, run.parent_step)

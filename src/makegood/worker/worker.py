@@ -173,8 +173,7 @@ class Worker:
         """A run's ending is durable."""
         self.runs.pop(run.id, None)
         self._let_go(run)
-        if run.id in self.scheduler.in_the_way:
-            self.scheduler.look()
+        self.scheduler.ended(run.id)
         if run.state.parent:
             self.children.ended(run)
         if run.state.status_ is Status.TERMINATED:
