@@ -446,11 +446,41 @@ def test_a_workflow_that_is_added_by_starting_it_is_scheduled_from_then_on() -> 
     assert begun == hours(MONDAY, 0, 1)
 
 
+def test_schedules_are_not_worked_out_again_whenever_somebody_writes_to_the_store(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[float] = []
+    next_after = mg.Schedule.next_after
+    monkeypatch.setattr(mg.Schedule, "next_after", lambda self, at: asked.append(at) or next_after(self, at))
+    begun: list[datetime] = []
+    days = Days(MemoryStore())
+
+    async def main() -> None:
+        async with days.engine(hourly(begun)) as engine:
+            await engine.schedules()
+            asked.clear()
+            for _ in range(50):
+                days.store._tell_watchers()  # type: ignore[attr-defined]
+                await asyncio.sleep(1)
+            assert asked == []
+            await asyncio.sleep(HOUR)
+
+    days.run(main)
+    assert begun == hours(MONDAY, 1, 1)
+
+
 # ---- one bad schedule harms no other ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (mg.PayloadError("its default cannot be stored"), "its default cannot be stored"),
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
+    ],
+)
 def test_a_schedule_whose_run_cannot_be_created_says_why_and_the_others_go_on(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, error: Exception, problem: str
 ) -> None:
     begun: list[datetime] = []
     days = Days(MemoryStore())
@@ -459,12 +489,12 @@ def test_a_schedule_whose_run_cannot_be_created_says_why_and_the_others_go_on(
     async def bad() -> None: ...
 
     def fail(_tick: datetime) -> Any:
-        raise mg.PayloadError("its default cannot be stored")
+        raise error
 
     monkeypatch.setattr(bad, "arguments_at", fail)
     schedules = days.live(2.5 * HOUR, bad, hourly(begun))
     assert begun == hours(MONDAY, 1, 2)
-    assert [schedule.problem for schedule in schedules] == ["its default cannot be stored", ""]
+    assert [schedule.problem for schedule in schedules] == [problem, ""]
     monkeypatch.undo()
     days.live(60, bad, hourly(begun))
     assert times([run for run in days.runs() if run.startswith("a_bad_one")]) == ["01:00"]

@@ -41,6 +41,9 @@ class Scheduler:
         self._settled = asyncio.Event()
         self._closed = False
         self._in_the_way: set[str] = set()  # runs whose end may let a tick start
+        self._seen_to: dict[
+            str, tuple[int, float | None]
+        ] = {}  # which revision of a schedule, and until when
 
     def look(self) -> None:
         """Look at the schedules at once."""
@@ -51,6 +54,8 @@ class Scheduler:
     def ended(self, run_id: str) -> None:
         """A run has ended: a tick may have waited for it."""
         if run_id in self._in_the_way:
+            self._in_the_way.discard(run_id)
+            self._seen_to.clear()
             self.look()
 
     def close(self) -> None:
@@ -88,7 +93,6 @@ class Scheduler:
     async def _look(self) -> float | None:
         """Start what is due; when to look again."""
         worker = self._worker
-        self._in_the_way.clear()
         try:
             rows = {row.workflow: row for row in await worker.store.schedules()}
             wake_ats = [
@@ -103,8 +107,13 @@ class Scheduler:
         return min((at for at in wake_ats if at is not None), default=None)
 
     async def _see_to(self, workflow: Workflow[..., Any], row: ScheduleRow | None) -> float | None:
+        """Start what is due of one schedule; when to look at it again. Nothing is due before that, unless it is written."""
         schedule, now = workflow.schedule, self._worker.now()
         assert schedule is not None
+        if row is not None and row.workflow in self._seen_to:
+            revision, wake_at = self._seen_to[row.workflow]
+            if revision == row.revision and (wake_at is None or now < wake_at):
+                return wake_at
         try:
             before = None if row is None else schedule_state(row)
         except StoreError as unreadable:
@@ -113,14 +122,22 @@ class Scheduler:
         state = agreed(before, schedule, now)
         state = replace(state, running=await self._going_on(state.running, schedule))
         plan, starts = self._planned(workflow, schedule, state, now)
-        if before is None or replace(plan.state, running=before.running) != before:
-            after = schedule_row(workflow.name, row, plan.state)
+        after = schedule_row(workflow.name, row, plan.state)
+        changed = before is None or replace(plan.state, running=before.running) != before
+        if schedule.overlap != "allow":
+            self._in_the_way.update(plan.state.running)  # before they can end
+        if changed:
             if not await self._worker.store.advance_schedule(self._worker.epoch, after, starts):
                 return now  # somebody else wrote it in between
             self._tell(workflow.name, schedule, plan, starts)
-        if plan.wake_at is not None and plan.state.waiting:
-            return min(plan.wake_at, now + LONGEST_SLEEP_SECONDS)
-        return plan.wake_at
+        if any(write.key is None for write in starts):
+            return now  # runs of these ids exist: they may be over
+        wake_at = plan.wake_at
+        if wake_at is not None and plan.state.waiting:
+            wake_at = min(wake_at, now + LONGEST_SLEEP_SECONDS)
+        if schedule.overlap == "allow" or self._in_the_way.issuperset(plan.state.running):
+            self._seen_to[workflow.name] = after.revision + changed, wake_at
+        return wake_at
 
     def _planned(
         self, workflow: Workflow[..., Any], schedule: Schedule, state: ScheduleState, now: float
@@ -137,15 +154,14 @@ class Scheduler:
                 )
                 for tick in plan.start
             ]
-        except MakegoodError as error:
-            return Next(replace(state, problem=str(error)), (), (), now + LONGEST_SLEEP_SECONDS), []
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other schedules go on
+            problem = str(error) if isinstance(error, MakegoodError) else f"{type(error).__name__}: {error}"
+            return Next(replace(state, problem=problem), (), (), now + LONGEST_SLEEP_SECONDS), []
 
     def _tell(self, name: str, schedule: Schedule, plan: Next, starts: list[Write]) -> None:
         """The store holds it now: have the runs adopted, and say what happened."""
         if starts:
-            self._worker.recovery.look()  # and then it has this scheduler look again: a run that existed may be over
-            if schedule.overlap != "allow":
-                self._in_the_way.update(plan.state.running)
+            self._worker.recovery.look()
         if plan.state.problem:
             log.error("schedule %s starts nothing: %s", name, plan.state.problem)
         for write in starts:
