@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 
 from tests.faults.evidence import Called, Committed, Dumped, Evidence
+from tests.faults.families import families, is_held_up_by_a_child
 from tests.faults.public import told_of
 from tests.faults.sagas import Terms
 from tests.faults.signals import check_signals
@@ -40,7 +41,8 @@ def check(evidence: Evidence, terms: Terms) -> list[Violation]:
     calls: dict[str, list[Called]] = defaultdict(list)
     for call in evidence.calls:
         calls[call.run_id].append(call)
-    stories = {}
+    stories: dict[str, Story] = {}
+    standing: dict[str, Counter[str]] = {}
     violations = [*_journals(evidence), *_epochs(evidence), *_keys(evidence)]
     for dumped in evidence.dump:
         story = Story(dumped, commits[dumped.run_id], terms.own_errors, terms.transactions)
@@ -49,13 +51,16 @@ def check(evidence: Evidence, terms: Terms) -> list[Violation]:
         violations += _starts(story, calls[dumped.run_id], terms)
         booked = Counter((row.step, row.direction) for row in evidence.ledger if row.run_id == dumped.run_id)
         violations += _ledger(story, booked, terms)
-        violations += _ending(story, _standing(calls[dumped.run_id], booked), terms)
+        standing[dumped.run_id] = _standing(calls[dumped.run_id], booked)
         said = [one for one in evidence.said if one.run_id == dumped.run_id]
         violations += check_signals(story, calls[dumped.run_id], said, terms)
+    for story in stories.values():
+        violations += _ending(story, standing[story.run_id], terms, stories)
     for run_id in calls.keys() - stories.keys():
         violations.append(Violation("I5", run_id, "effects of a run that is in no journal"))
     violations += _clients(evidence, stories, commits)
     violations += told_of(evidence, stories)
+    violations += families(stories, calls, terms)
     return violations
 
 
@@ -214,14 +219,16 @@ def _standing(calls: list[Called], booked: Counter[tuple[str, str]]) -> Counter[
 # ---- endings ---------------------------------------------------------------------------------------------------------
 
 
-def _ending(story: Story, standing: Counter[str], terms: Terms) -> Iterator[Violation]:
+def _ending(
+    story: Story, standing: Counter[str], terms: Terms, stories: dict[str, Story]
+) -> Iterator[Violation]:
     def wrong(message: str) -> Violation:
         return Violation("I1", story.run_id, message)
 
     if story.ending is None:
-        if not story.parked:
+        if not story.parked and not is_held_up_by_a_child(story, stories):
             yield wrong(f"it stands at {story.status}: neither ended nor parked")
-        elif story.status != "PARKED" or story.ended_at is not None:
+        elif story.parked and (story.status != "PARKED" or story.ended_at is not None):
             yield wrong(f"it is parked, but listed as {story.status}")
         return
     status = STATUS_OF[story.ending.event["event"]]
@@ -241,7 +248,12 @@ def _ending(story: Story, standing: Counter[str], terms: Terms) -> Iterator[Viol
 
 def _misnamed(story: Story, status: str) -> Iterator[str]:
     """What contradicts the name of the ending."""
-    skipped = sorted(step.name for step in story.steps.values() if step.undo_skipped)
+    skipped = sorted(
+        name
+        for step in story.steps.values()
+        if step.undo_skipped or step.left_open
+        for name in ([f"{step.name}/{inner}" for inner in step.left_open] or [step.name])
+    )
     undone = [step.name for step in story.steps.values() if step.undone]
     if story.rollback and skipped and sorted(story.ending.event.get("residue", ())) != skipped:
         yield f"it ended {status} although the effects of {', '.join(skipped)} were left open"
@@ -262,7 +274,7 @@ def _stands(story: Story, step: StepStory, status: str, effects: int) -> Iterato
     """Whether what stands of a step fits the ending."""
     expected_to_stand = status == "COMPLETED" and step.done and not step.cancelled
     if expected_to_stand:
-        if effects != 1 and not step.by_operator:
+        if effects != 1 and not (step.by_operator or step.child):
             yield Violation(
                 "I1", story.run_id, f"it ended {status}, and {effects} effects of {step.name} stand"
             )

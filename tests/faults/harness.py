@@ -391,7 +391,7 @@ async def _customer(world: World, life: Life, engine: mg.Engine, run_id: str) ->
         await _cancel(world, life, handle, ending)
     done, _ = await asyncio.wait((ending,), timeout=PATIENCE_SECONDS)
     if not done and world.case.operator:
-        await _operate(world, life, handle, ending)
+        await _operate(world, handle, ending)
     for task in (ending, sending, *besides):
         if besides:
             await asyncio.wait((task,), timeout=PATIENCE_SECONDS)
@@ -428,15 +428,28 @@ async def _cancel(world: World, life: Life, handle: mg.RunHandle[Any], ending: a
         life.say(handle.id, "cancelled")
 
 
-async def _operate(world: World, life: Life, handle: mg.RunHandle[Any], ending: asyncio.Future[None]) -> None:
-    """Repair the services, and help every parked step on."""
+async def _operate(world: World, handle: mg.RunHandle[Any], ending: asyncio.Future[None]) -> None:
+    """Repair the services, and help every parked step on, also those of child runs."""
     world.saga.services.repair()
     for _ in world.saga.steps:
-        description = await handle.describe()
-        if not description.parked:
+        parked = await _parked(handle)
+        if parked is None:
             return
-        act = getattr(handle, world.case.operator)
+        act = getattr(parked, world.case.operator)
         given = ("resolved by hand",) if world.case.operator == "resolve" else ()
+        step = next(iter((await parked.describe()).parked), "")
         with contextlib.suppress(mg.NotPossible):
-            await act(*given, step=next(iter(description.parked)), by="operator")
+            await act(*given, step=step, by="operator")
         await asyncio.wait((ending,), timeout=PATIENCE_SECONDS)
+
+
+async def _parked(handle: mg.RunHandle[Any]) -> mg.RunHandle[Any] | None:
+    """The run itself if it is parked, or else a child that it waits for and that is."""
+    description = await handle.describe()
+    if description.parked:
+        return handle
+    for child in description.children:
+        found = await _parked(await handle._engine.get(child))
+        if found is not None:
+            return found
+    return None

@@ -210,6 +210,86 @@ def booking_saga(services: Services) -> Saga:
     return Saga("booking", services, booked, terms, names)
 
 
+# ---- families --------------------------------------------------------------------------------------------------------
+
+
+def parcel_saga(services: Services) -> Saga:
+    """A step, a child with a child of its own, a child with an id of its own, and a last step."""
+    steps = {name: make_undoable(services, name, retry=None) for name in ("charge", "pick", "drive", "wrap", "bill")}
+    label = make_undoable(services, "label", retry=None)
+
+    @mg.workflow
+    async def carry(run_id: str) -> str:
+        return str(await steps["drive"](run_id))
+
+    @mg.workflow
+    async def pack(run_id: str) -> str:
+        picked = await steps["pick"](run_id)
+        carried = await carry(f"{run_id}/2-carry")
+        return f"{picked} {carried} {await steps['wrap'](run_id)}"
+
+    @mg.workflow
+    async def invoice(run_id: str) -> str:
+        return str(await steps["bill"](run_id))
+
+    @mg.workflow
+    async def parcel(run_id: str) -> str:
+        receipt = await steps["charge"](run_id)
+        packed = await pack(f"{run_id}/2-pack")
+        billed = await mg.start_child(invoice, f"{run_id}.invoice", id=f"{run_id}.invoice")
+        return f"{receipt} {packed} {billed} {await label(run_id)}"
+
+    before = ("charge", "pack", "invoice", "label")
+    terms = Terms(
+        undoable=frozenset((*steps, *before, "carry")),
+        predecessors={
+            **{name: frozenset(before[:position]) for position, name in enumerate(before)},
+            "carry": frozenset(("pick",)),
+            "wrap": frozenset(("pick", "carry")),
+        },
+    )
+    return Saga("parcel", services, parcel, terms, (*steps, "label"))
+
+
+def fleet_saga(services: Services) -> Saga:
+    """Children side by side: one that may be late and is given up, one whose failure is swallowed, and a last step."""
+    names = ("load", "sail", "land", "label")
+    steps = {name: make_undoable(services, name, retry=None) for name in names}
+
+    @mg.workflow
+    async def ship(run_id: str) -> str:
+        await steps["load"](run_id)
+        return str(await steps["sail"](run_id))
+
+    @mg.workflow
+    async def truck(run_id: str) -> str:
+        return str(await steps["land"](run_id))
+
+    async def in_time(run_id: str) -> str:
+        try:
+            async with asyncio.timeout(5):
+                return await mg.start_child(ship, f"{run_id}.ship", id=f"{run_id}.ship")
+        except TimeoutError:
+            return "too late"
+
+    async def perhaps(run_id: str) -> str:
+        try:
+            return await mg.start_child(truck, f"{run_id}.truck", id=f"{run_id}.truck")
+        except mg.ChildFailed as failed:
+            return failed.status
+
+    @mg.workflow
+    async def fleet(run_id: str) -> str:
+        done = await asyncio.gather(in_time(run_id), perhaps(run_id))
+        return f"{done} {await steps['label'](run_id)}"
+
+    terms = Terms(
+        undoable=frozenset((*names, "ship", "truck")),
+        predecessors={"sail": frozenset(("load",)), "label": frozenset(("truck",))},
+    )
+    return Saga("fleet", services, fleet, terms, names)
+
+
 # ---- generated sagas -------------------------------------------------------------------------------------------------
 
 

@@ -51,6 +51,9 @@ class StepStory:
     undo_scheduled: int = 0
     undone: int = 0
     undo_skipped: int = 0
+    child: str = ""  # the id of the run that it is
+    child_ended: str = ""  # as its parent was told
+    left_open: list[str] = field(default_factory=list)  # of that run
 
     @property
     def settled(self) -> int:
@@ -70,6 +73,7 @@ class StepStory:
 ABOUT_A_STEP = frozenset(
     (
         *("StepCompleted", "AttemptFailed", "ProbeAnswered", "StepFailed", "StepSkipped", "StepCancelled"),
+        "ChildFailed",
         *("CompensationScheduled", "CompensationCompleted", "CompensationSkipped"),
     )
 )
@@ -104,6 +108,10 @@ class Story:
         self.answered: dict[str, Fact] = {}
         self.shown: list[Fact] = []
         self.rollback = 0
+        self.parent: tuple[str, int] | None = None
+        self.began = 0
+        self.completed = 0
+        self.undo_requested = 0
         self.cancel_requested = 0
         self.seen: set[str] = set()
         self.violations: list[Violation] = []
@@ -119,10 +127,14 @@ class Story:
 
     def _take(self, fact: Fact) -> None:
         kind = fact.event["event"]
+        if kind == "UndoRequested":
+            self._undo_requested(fact)
+            return
         if self.ending is not None:
             self.violated("I3", f"{kind} is recorded after the ending")
         if kind in ENDINGS:
             self.ending = fact
+            self.completed = self.completed or (fact.ticket if kind == "RunCompleted" else 0)
         else:
             step = self.by_number.get(fact.event.get("step", -1))
             if step is None and kind in ABOUT_A_STEP:
@@ -136,6 +148,9 @@ class Story:
     def _run_started(self, fact: Fact, _: StepStory | None) -> None:
         if self.seen:
             self.violated("I9", "the run starts twice")
+        self.began = fact.ticket
+        if fact.event.get("parent"):
+            self.parent = fact.event["parent"], fact.event["parent_step"]
 
     def _step_scheduled(self, fact: Fact, _: StepStory | None) -> None:
         event = fact.event
@@ -148,6 +163,20 @@ class Story:
         step.intents["do"].append((fact.ticket, event.get("due", 0.0)))
         if self.rollback:
             self.violated("I2", f"step {step.name} is scheduled in the rollback")
+
+    def _child_scheduled(self, fact: Fact, _: StepStory | None) -> None:
+        event = fact.event
+        self._step_scheduled(Fact(fact.ticket, fact.durable_at, event | {"undoable": True}), None)
+        self.by_number[event["step"]].child = event["child"]
+
+    def _child_failed(self, fact: Fact, step: StepStory) -> None:
+        self._step_failed(fact, step)
+        step.child_ended, step.left_open = fact.event["status"], fact.event.get("residue", [])
+
+    def _undo_requested(self, fact: Fact) -> None:
+        if self.ending is None or self.ending.event["event"] != "RunCompleted" or self.parent is None:
+            self.violated("I2", "its undo is requested although it is no child that has completed")
+        self.ending, self.rollback, self.undo_requested = None, fact.ticket, fact.ticket
 
     def _step_completed(self, fact: Fact, step: StepStory) -> None:
         if step.settled:
@@ -309,7 +338,7 @@ class Story:
         self.parked.discard(step.number)
 
     def _compensation_skipped(self, fact: Fact, step: StepStory) -> None:
-        step.undo_skipped = fact.ticket
+        step.undo_skipped, step.left_open = fact.ticket, fact.event.get("residue", [])
         self.parked.discard(step.number)
 
     # ---- operators ---------------------------------------------------------------------------------------------------
@@ -331,6 +360,8 @@ class Story:
 TAKES: dict[str, Callable[[Story, Fact, Any], None]] = {
     "RunStarted": Story._run_started,
     "StepScheduled": Story._step_scheduled,
+    "ChildScheduled": Story._child_scheduled,
+    "ChildFailed": Story._child_failed,
     "StepCompleted": Story._step_completed,
     "AttemptFailed": Story._attempt_failed,
     "ProbeAnswered": Story._probe_answered,
