@@ -449,7 +449,7 @@ async def test_an_id_that_is_taken_at_the_same_moment_fails_one_of_the_two(store
         ]
 
 
-async def test_two_workflows_of_one_name_fail_the_call(store: Store) -> None:
+async def test_two_workflows_of_one_name_are_refused_before_the_run_begins(store: Store) -> None:
     @mg.workflow(name="crate")
     async def other_crate(name: str) -> str:
         return name
@@ -458,6 +458,24 @@ async def test_two_workflows_of_one_name_fail_the_call(store: Store) -> None:
     async def confused() -> None:
         await crate("a")
         await other_crate("b")
+
+    async with engine_on(store) as engine:
+        with pytest.raises(mg.DefinitionError, match="two workflows are called crate"):
+            await engine.run(confused)
+        assert await engine.list() == []
+
+
+async def test_two_workflows_of_one_name_that_nobody_could_foresee_fail_the_call(store: Store) -> None:
+    @mg.workflow(name="crate")
+    async def other_crate(name: str) -> str:
+        return name
+
+    crates = [crate, other_crate]
+
+    @mg.workflow
+    async def confused() -> None:
+        for one in crates:
+            await one("a")
 
     async with engine_on(store) as engine:
         with pytest.raises(mg.RunCompensated, match="two workflows are called crate"):

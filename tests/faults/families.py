@@ -37,7 +37,9 @@ def families(
 
 def is_held_up_by_a_child(story: Story, stories: Mapping[str, Story]) -> bool:
     """Whether a child that it waits for is parked, or held up in its turn."""
-    waiting = [step for step in story.steps.values() if step.child and not (step.settled and not is_undoing(step))]
+    waiting = [
+        step for step in story.steps.values() if step.child and not (step.settled and not is_undoing(step))
+    ]
     children = [stories[step.child] for step in waiting if step.child in stories]
     return any(
         child.ending is None and (child.parked or is_held_up_by_a_child(child, stories)) for child in children
@@ -101,7 +103,12 @@ def _undone(step: StepStory, child: Story, calls: Sequence[Called]) -> Iterator[
         yield wrong("I1", "its parent calls it undone, and nobody has asked it")
     if settled and (child.ending is None or not 0 < child.ending.ticket < settled):
         yield wrong("I1", "its parent goes on before it is undone")
-    if settled and child.ending is not None and step.undone and child.ending.event["event"] == "RunTerminated":
+    if (
+        settled
+        and child.ending is not None
+        and step.undone
+        and child.ending.event["event"] == "RunTerminated"
+    ):
         yield wrong("I1", "its parent calls it undone, and something was left open")
     late = [call.ticket for call in calls if call.direction == "undo" and 0 < settled < call.ticket]
     if child.undo_requested and late:

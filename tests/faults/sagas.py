@@ -215,7 +215,10 @@ def booking_saga(services: Services) -> Saga:
 
 def parcel_saga(services: Services) -> Saga:
     """A step, a child with a child of its own, a child with an id of its own, and a last step."""
-    steps = {name: make_undoable(services, name, retry=None) for name in ("charge", "pick", "drive", "wrap", "bill")}
+    steps = {
+        name: make_undoable(services, name, retry=None)
+        for name in ("charge", "pick", "drive", "wrap", "bill")
+    }
     label = make_undoable(services, "label", retry=None)
 
     @mg.workflow

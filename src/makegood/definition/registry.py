@@ -12,7 +12,7 @@ from makegood.definition.workflow import Workflow
 from makegood.errors import DefinitionError, UnknownWorkflow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 class Registry:
@@ -20,12 +20,13 @@ class Registry:
 
     def __init__(self, definitions: Iterable[ModuleType | Workflow[..., Any]] = ()) -> None:
         self._workflows: dict[str, Workflow[..., Any]] = {}
+        self._called: set[str] = set()  # which nobody has given: other workflows call them
         self._signals: dict[str, Signal[Any]] = {}
         for definition in definitions:
             self.add(definition)
 
     def add(self, definition: ModuleType | Workflow[..., Any]) -> bool:
-        """Add a workflow, or every workflow of a module. True if there was anything new.
+        """Add a workflow and those that it calls, or every workflow of a module. True if there was anything new.
 
         Raises:
             DefinitionError: another workflow or signal has the same name, an annotation cannot be stored, or it is neither.
@@ -39,7 +40,9 @@ class Registry:
             raise DefinitionError(f"{definition!r} is neither a workflow nor a module with workflows.{hint}")
         known = self._workflows.get(definition.name)
         if known is definition:
-            return False
+            given = definition.name in self._called
+            self._called.discard(definition.name)
+            return given
         if known is not None:
             raise DefinitionError(
                 f"two workflows are called {definition.name}: one of {known.__module__} and one of {definition.__module__}. "
@@ -49,6 +52,10 @@ class Registry:
         definition.signature.resolve()
         _check_step_names(definition)
         self._workflows[definition.name] = definition
+        for called in workflows_called_by(definition.function):
+            if self._workflows.get(called.name) is not called:
+                self.add(called)
+                self._called.add(called.name)
         return True
 
     def get(self, name: str) -> Workflow[..., Any]:
@@ -72,7 +79,31 @@ class Registry:
     @property
     def scheduled(self) -> list[Workflow[..., Any]]:
         """The workflows that start by themselves."""
-        return [workflow for workflow in self._workflows.values() if workflow.schedule is not None]
+        return [
+            workflow
+            for name, workflow in self._workflows.items()
+            if workflow.schedule is not None and name not in self._called
+        ]
+
+
+def workflows_called_by(function: Callable[..., Any]) -> list[Workflow[..., Any]]:
+    """The workflows that a function names, itself or through other functions of its module."""
+    found: dict[Workflow[..., Any], None] = {}
+    functions: dict[Any, None] = {function: None}
+    todo = [function]
+    while todo:
+        names = inspect.getclosurevars(todo.pop())
+        for value in (*names.globals.values(), *names.nonlocals.values()):
+            if isinstance(value, Workflow):
+                found[value] = None
+            elif (
+                inspect.isfunction(value)
+                and value.__module__ == function.__module__
+                and value not in functions
+            ):
+                functions[value] = None
+                todo.append(value)
+    return list(found)
 
 
 def _check_step_names(workflow: Workflow[..., Any]) -> None:

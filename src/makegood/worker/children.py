@@ -44,6 +44,7 @@ class Children:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._to_look_at: dict[tuple[str, int], None] = {}  # parents and their steps, in order
+        self._looking_at: tuple[str, int] | None = None
         self._wanted = asyncio.Event()
 
     def look(self, parent: str, step: int) -> None:
@@ -75,10 +76,13 @@ class Children:
         self.look(child.state.parent, child.state.parent_step)
 
     def awake(self, parent: LiveRun) -> bool:
-        """Whether a child that it waits for is in memory."""
+        """Whether a child that it waits for is in memory, or still to be looked at."""
         state, worker = parent.state, self._worker
         return state.has_children and any(
-            record.child in worker.runs or record.child in worker.starting
+            record.child in worker.runs
+            or record.child in worker.starting
+            or (parent.id, record.number) in self._to_look_at
+            or (parent.id, record.number) == self._looking_at
             for record in state.steps.values()
             if record.child and record.state in (OPEN, UNDOING)
         )
@@ -104,7 +108,7 @@ class Children:
             await self._wanted.wait()
             self._wanted.clear()
             while self._to_look_at:
-                parent, step = next(iter(self._to_look_at))
+                parent, step = self._looking_at = next(iter(self._to_look_at))
                 del self._to_look_at[parent, step]
                 try:
                     await self._look(parent, step)
@@ -114,6 +118,7 @@ class Children:
                     self.look(parent, step)
                 except (JournalCorrupt, NotPossible) as error:
                     log.warning("step %d of run %s, a child: %s", step, parent, error)
+            self._looking_at = None
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
