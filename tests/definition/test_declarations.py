@@ -521,3 +521,25 @@ def test_a_compensation_whose_annotation_cannot_be_resolved_is_taken_at_its_word
     async def refund(receipt: Missing, order: str, amount: int = 1) -> None: ...  # noqa: F821
 
     assert step.undo.function is refund
+
+
+def test_a_registry_knows_the_workflows_that_a_workflow_calls_and_starts_none_of_them_by_schedule():
+    @mg.workflow(schedule="0 * * * *")
+    async def hourly() -> None: ...
+
+    @mg.workflow
+    async def child() -> None:
+        await hourly()
+
+    async def helper() -> None:
+        await child()
+
+    @mg.workflow
+    async def parent() -> None:
+        await helper()
+
+    registry = Registry([parent])
+    assert registry.names == ["parent", "child", "hourly"]
+    assert registry.scheduled == []
+    assert registry.add(hourly)
+    assert registry.scheduled == [hourly]

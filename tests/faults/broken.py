@@ -23,13 +23,14 @@ from makegood.failure import Failure
 from makegood.store.memory import MemoryStore
 from makegood.store.protocol import SealedEntry
 from makegood.store.sqlite import SqliteStore
-from makegood.worker import dispatch, live, recovery, timers, worker
+from makegood.worker import children, dispatch, live, recovery, timers, worker
 from tests.faults.harness import Case, Fault
 
 LABEL_FAILS: Any = {("do", "label"): ["fail"]}
 CHARGED = Fault("write", 5, "before")  # charge took effect, its result is not recorded
 RESERVED = Fault("write", 6, "before")  # charge is recorded; so is the intent to reserve
 BOOKED = Fault("write", 4, "inside")  # in the transaction that books
+CARRIED = Fault("write", 8, "unacknowledged")  # a grandchild has ended, and its parent has not heard of it
 STARTED = Fault("write", 3, "acknowledged")
 
 
@@ -422,6 +423,79 @@ def shows_a_view_before_it_is_durable(patch: Any) -> None:
     patch.setattr(local.LocalBackend, "states", states)
 
 
+def forgets_to_undo_a_child(patch: Any) -> None:
+    async def reopen(self: Any, parent: Any, row: Any, child: Any, _last: Any) -> None:
+        self._worker.tell(parent, parent.execution.compensation_completed, child.parent_step, 1)
+
+    patch.setattr(children.Children, "_reopen", reopen)
+
+
+def undoes_a_child_out_of_order(patch: Any) -> None:
+    """All children at once, as soon as the parent is rolled back."""
+    original = children.Children._compare
+
+    def at_once(owner: Any, alive: Any, _event: Any) -> None:
+        for record in alive.state.steps.values():
+            if record.child:
+                owner.children.look(alive.id, record.number)
+
+    async def look(self: Any, parent_id: str, number: int) -> None:
+        parent = self._worker.runs[parent_id]
+        record = parent.state.steps[number]
+        row = await self._worker.store.find(record.child)
+        if record.state is run.DONE and parent.state.rolling_back and row.ended_at is not None:
+            record = msgspec.structs.replace(record, state=run.UNDOING)
+        await original(self, parent, record, row)
+
+    patch.setitem(dispatch.HANDLERS, journal.RollbackStarted, at_once)
+    patch.setattr(children.Children, "_look", look)
+
+
+def goes_on_before_a_child_is_undone(patch: Any) -> None:
+    original = children.Children._reopen
+
+    async def reopen(self: Any, parent: Any, row: Any, child: Any, last: Any) -> None:
+        self._worker.tell(parent, parent.execution.compensation_completed, child.parent_step, 1)
+        await original(self, parent, row, child, last)
+
+    patch.setattr(children.Children, "_reopen", reopen)
+
+
+def undoes_only_a_part_of_a_child(patch: Any) -> None:
+    trusts_any_ending(patch)
+    original = execution.undo_plan
+    patch.setattr(execution, "undo_plan", lambda state: original(state)[1 if state.parent else 0 :])
+
+
+def never_tells_a_parent(patch: Any) -> None:
+    patch.setattr(children.Children, "ended", lambda _self, _child: None)
+
+
+def forgets_a_child_that_ended_while_its_parent_was_down(patch: Any) -> None:
+    patch.setattr(recovery, "resume", lambda *_args, **_options: None)
+
+
+def abandons_a_running_child(patch: Any) -> None:
+    def stopped(owner: Any, alive: Any, event: Any) -> None:
+        owner.tell(alive, alive.execution.step_stopped, event.step)
+
+    patch.setitem(dispatch.HANDLERS, journal.StepCancelled, stopped)
+
+
+def begins_a_child_before_its_intent_is_durable(patch: Any) -> None:
+    patch.delitem(dispatch.HANDLERS, journal.ChildScheduled)
+    original = worker.Worker.tell
+
+    def tell(self: Any, alive: Any, fact: Any, *details: Any) -> None:
+        before = len(alive.state.steps)
+        original(self, alive, fact, *details)
+        for number in range(before + 1, len(alive.state.steps) + 1):
+            if alive.state.steps[number].child:
+                self.children.begin(alive, alive.state.steps[number])
+
+    patch.setattr(worker.Worker, "tell", tell)
+
+
 @dataclass(frozen=True)
 class Breakage:
     breaks: Callable[[Any], None]
@@ -488,5 +562,14 @@ BREAKAGES = [
         "booking",
         on_sqlite=True,
     ),
+    Breakage(forgets_to_undo_a_child, "I1", Case(LABEL_FAILS), "parcel"),
+    Breakage(undoes_a_child_out_of_order, "I2", Case(LABEL_FAILS), "parcel"),
+    Breakage(undoes_in_the_wrong_order, "I2", Case(LABEL_FAILS), "parcel"),
+    Breakage(goes_on_before_a_child_is_undone, "I1", Case(LABEL_FAILS), "parcel"),
+    Breakage(undoes_only_a_part_of_a_child, "I1", Case(LABEL_FAILS), "parcel"),
+    Breakage(never_tells_a_parent, "I1", Case(), "parcel"),
+    Breakage(forgets_a_child_that_ended_while_its_parent_was_down, "I1", Case({}, (CARRIED,)), "parcel"),
+    Breakage(abandons_a_running_child, "I1", Case({("do", "sail"): ["lost"]}), "fleet"),
+    Breakage(begins_a_child_before_its_intent_is_durable, "I5", Case(commit_seconds=0.5), "parcel"),
     Breakage(takes_a_lost_transaction_for_unknown, "I2", Case({}, (BOOKED,)), "booking", on_sqlite=True),
 ]

@@ -18,14 +18,18 @@ from tests.faults.sagas import (
     Terms,
     asking_saga,
     booking_saga,
+    fleet_saga,
     generated_saga,
     make_undoable,
     order_saga,
+    parcel_saga,
 )
 from tests.faults.signals import listening_saga, one_by_one
 
 SERVICES = Services()
 SAGAS = {
+    "parcel": parcel_saga(SERVICES),
+    "fleet": fleet_saga(SERVICES),
     "order": order_saga(SERVICES),
     "booking": booking_saga(SERVICES),
     "listener": listening_saga(SERVICES, one_by_one),
@@ -34,7 +38,9 @@ SAGAS = {
 }
 
 
-@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.breaks.__name__)
+@pytest.mark.parametrize(
+    "breakage", BREAKAGES, ids=lambda breakage: f"{breakage.breaks.__name__}-{breakage.saga}"
+)
 def test_the_checker_catches_an_engine_that(breakage, monkeypatch, tmp_path):
     saga = SAGAS[breakage.saga]
     sound, broken = (

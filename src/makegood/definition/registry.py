@@ -40,9 +40,9 @@ class Registry:
             raise DefinitionError(f"{definition!r} is neither a workflow nor a module with workflows.{hint}")
         known = self._workflows.get(definition.name)
         if known is definition:
-            given = definition.name in self._called
+            is_news = definition.name in self._called
             self._called.discard(definition.name)
-            return given
+            return is_news
         if known is not None:
             raise DefinitionError(
                 f"two workflows are called {definition.name}: one of {known.__module__} and one of {definition.__module__}. "
@@ -53,9 +53,19 @@ class Registry:
         _check_step_names(definition)
         self._workflows[definition.name] = definition
         for called in workflows_called_by(definition.function):
-            if self._workflows.get(called.name) is not called:
-                self.add(called)
-                self._called.add(called.name)
+            self.add_called(called)
+        return True
+
+    def add_called(self, workflow: Workflow[..., Any]) -> bool:
+        """Add a workflow that another one calls: unlike one that was given, it starts by no schedule.
+
+        Raises:
+            DefinitionError: as ``add``.
+        """
+        if self._workflows.get(workflow.name) is workflow:
+            return False
+        self.add(workflow)
+        self._called.add(workflow.name)
         return True
 
     def get(self, name: str) -> Workflow[..., Any]:

@@ -202,7 +202,7 @@ class Children:
         declared = parent.execution.program.steps[record.number]
         assert isinstance(declared, ChildStep)
         try:
-            if self._worker.registry.add(declared.workflow):
+            if self._worker.registry.add_called(declared.workflow):
                 self._worker.recovery.look()
         except DefinitionError as error:
             self._refuse(parent, record, Failure.of(error, with_traceback=False))
