@@ -37,6 +37,7 @@ READ_WAIT_SECONDS = 1.0
 LOOK_SECONDS = 0.05
 CHECKPOINT_PAGES = 4000
 CACHE_KIBIBYTES = 65_536
+READ_CACHE_KIBIBYTES = 16_384
 
 INSERT_RUN = (
     "INSERT INTO runs (key, id, workflow, status, started_at, ended_at, owner) VALUES (?, ?, ?, ?, ?, ?, ?) "
@@ -81,6 +82,7 @@ class SqliteStore:
             except BaseException:
                 connection.close()
                 raise
+            self._reader.pragma("cache_size", -READ_CACHE_KIBIBYTES)
             self._reader.set_busy_timeout(int(READ_WAIT_SECONDS * 1000))
             self._writer_ = Writer(connection, self.path)
 
