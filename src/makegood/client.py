@@ -175,7 +175,13 @@ class Engine:
         """Start a run and wait for its result: ``start`` and ``result`` in one."""
         run_id, arguments = self._prepared(workflow, id, args, kwargs)
         state = await self.backend.run(workflow, run_id, arguments)
-        return result_of(state, workflow)  # type: ignore[no-any-return]
+        return self.result_of(state, workflow)  # type: ignore[no-any-return]
+
+    def result_of(self, state: RunState, workflow: Workflow[..., Any] | None) -> Any:
+        """What a run that ended like this returns, or raises; ``workflow`` may be another version than the run's."""
+        if workflow is not None and workflow.version != state.version:
+            workflow = self._known(state.workflow, state.version)
+        return result_of(state, workflow)
 
     def _prepared(
         self, workflow: Workflow[..., Any], run_id: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -196,11 +202,13 @@ class Engine:
         row = await self.backend.find(run_id)
         if row is None:
             raise not_found(run_id)
+        return RunHandle(run_id, self, self._known(row.workflow, row.version))
+
+    def _known(self, name: str, version: int) -> Workflow[..., Any] | None:
         try:
-            workflow = self._registry.get(row.workflow)
+            return self._registry.get(name, version)
         except UnknownWorkflow:
-            return RunHandle(run_id, self, None)
-        return RunHandle(run_id, self, workflow)
+            return None
 
     async def schedules(self) -> list[ScheduleSummary]:
         """The schedules of this store, by name: also those whose workflow is no longer in the code."""
@@ -265,7 +273,7 @@ class Engine:
             raise UsageError(f"there is no status {status!r}: it is one of {', '.join(Status)}.")
         rows = await self.backend.list(status=status, workflow=workflow, limit=limit, before_key=before_key)
         return [
-            RunSummary(row.key, row.id, row.workflow, row.status, row.started_at, row.ended_at)
+            RunSummary(row.key, row.id, row.workflow, row.status, row.started_at, row.ended_at, row.version)
             for row in rows
         ]
 
@@ -284,7 +292,7 @@ class RunHandle(Generic[R]):
         Raises:
             RunFailed, RunCompensated, RunCancelled, RunTerminated: the run ended otherwise, with the cause.
         """
-        return result_of(await self._engine.backend.ending(self.id), self._workflow)  # type: ignore[no-any-return]
+        return self._engine.result_of(await self._engine.backend.ending(self.id), self._workflow)  # type: ignore[no-any-return]
 
     async def describe(self) -> Description:
         """What the run has done, undone and left, and what it waits for."""
@@ -292,7 +300,7 @@ class RunHandle(Generic[R]):
         entries = await backend.entries(self.id)
         description = describe(entries)
         if description.ended_at is None and not description.parked:
-            why_not = await backend.waiting_for(self.id, description.workflow)
+            why_not = await backend.waiting_for(self.id)
             if why_not:
                 description = msgspec.structs.replace(description, waiting_for=why_not)
         awaited = [step.child for step in description.steps if step.child and step.state in ACTIVE]

@@ -26,6 +26,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     status: str
     started_at: float
     ended_at: float | None
+    version: int = 1
 
 
 class StepDescription(msgspec.Struct, frozen=True):
@@ -87,6 +88,7 @@ class Description(msgspec.Struct, frozen=True):
     signals_left: list[SignalDescription] = []
     parent: str = ""
     children: dict[str, str] = {}
+    version: int = 1
 
     def with_children(self, statuses: dict[str, str]) -> Description:
         """The same, knowing how the children stand that the run waits for."""
@@ -147,6 +149,7 @@ def describe(entries: Sequence[journal.Entry]) -> Description:
         waiting_for=_waiting_for(run),
         signals_left=_signals_left(entries, run.signals_left),
         parent=run.parent,
+        version=run.version,
     )
 
 

@@ -6,9 +6,12 @@ from makegood.store.protocol import InboxAnswer, SealedEntry, Write
 class Script:
     """One run, written entry by entry: ``create``, ``append``, ``finish`` give the next write."""
 
-    def __init__(self, run_id: str, workflow: str = "greet", started_at: float = 1000.0) -> None:
+    def __init__(
+        self, run_id: str, workflow: str = "greet", started_at: float = 1000.0, version: int = 1
+    ) -> None:
         self.id = run_id
         self.workflow = workflow
+        self.version = version
         self.started_at = started_at
         self._key: int | None = None
         self.entries: list[SealedEntry] = []
@@ -37,7 +40,17 @@ class Script:
         key = self.key
         entry = SealedEntry(len(self.entries) + 1, data, f"hash {len(self.entries) + 1}".encode())
         self.entries.append(entry)
-        self._last = Write(key, self.id, self.workflow, status, self.started_at, ended_at, row_changed, entry)
+        self._last = Write(
+            key,
+            self.id,
+            self.workflow,
+            status,
+            self.started_at,
+            ended_at,
+            row_changed,
+            entry,
+            version=self.version,
+        )
         return self._last
 
 

@@ -17,13 +17,13 @@ async def left_behind(place: Place, scripts: list[Script]) -> None:
 
 
 async def adopted(store: Store, epoch: int, workflows: list[str], limit: int = 100) -> list[str]:
-    return [row.id for row in await store.adopt(epoch, workflows, limit)]
+    return [row.id for row in await store.adopt(epoch, [(name, 1) for name in workflows], limit)]
 
 
 async def test_the_next_worker_adopts_what_the_last_left_once(place: Place) -> None:
     await left_behind(place, [Script(f"order-{n}") for n in range(3)])
     async with working(place) as (store, epoch):
-        rows = await store.adopt(epoch, ["greet"], 100)
+        rows = await store.adopt(epoch, [("greet", 1)], 100)
         assert [row.id for row in rows] == ["order-0", "order-1", "order-2"]
         assert rows[0] == await store.find("order-0")
         assert await adopted(store, epoch, ["greet"]) == []
@@ -48,6 +48,26 @@ async def test_only_runs_of_known_workflows_are_adopted(place: Place) -> None:
         assert await store.unadopted(epoch) == []
 
 
+async def test_only_runs_of_known_versions_are_adopted(place: Place) -> None:
+    runs = [Script("a", "greet"), Script("b", "greet", version=2), Script("c", "ship", version=3)]
+    await left_behind(place, runs)
+    async with working(place) as (store, epoch):
+        assert [row.id for row in await store.adopt(epoch, [("greet", 2), ("ship", 1)], 10)] == ["b"]
+        assert {row.id: row.version for row in await store.unadopted(epoch)} == {"a": 1, "c": 3}
+        assert {row.id: row.version for row in await store.list()} == {"a": 1, "b": 2, "c": 3}
+        assert [row.id for row in await store.adopt(epoch, [("greet", 1), ("ship", 3)], 10)] == ["a", "c"]
+
+
+async def test_a_sleeping_run_is_woken_only_for_its_version(place: Place) -> None:
+    script = Script("a", version=2)
+    async with working(place) as (store, epoch):
+        await store.commit(epoch, [script.create()])
+        assert script.key is not None
+        await store.set_wake(epoch, [(script.key, 5.0)])
+        assert await store.adopt(epoch, [("greet", 1)], 10, 6.0) == []
+        assert [row.id for row in await store.adopt(epoch, [("greet", 2)], 10, 6.0)] == ["a"]
+
+
 async def test_ended_runs_are_not_adopted(place: Place) -> None:
     ended, running = Script("ended"), Script("running")
     async with working(place) as (store, epoch):
@@ -63,7 +83,7 @@ async def test_parked_runs_are_adopted(place: Place) -> None:
         await store.commit(epoch, [parked.create()])
         await store.commit(epoch, [parked.move("PARKED")])
     async with working(place) as (store, epoch):
-        assert [row.status for row in await store.adopt(epoch, ["greet"], 10)] == ["PARKED"]
+        assert [row.status for row in await store.adopt(epoch, [("greet", 1)], 10)] == ["PARKED"]
 
 
 async def test_a_worker_does_not_adopt_its_own_runs(place: Place) -> None:
@@ -77,7 +97,7 @@ async def test_the_next_worker_goes_on_writing_an_adopted_run(place: Place) -> N
     script = Script("order-1")
     await left_behind(place, [script])
     async with working(place) as (store, epoch):
-        await store.adopt(epoch, ["greet"], 10)
+        await store.adopt(epoch, [("greet", 1)], 10)
         await store.commit(epoch, [script.append(b"more")])
         await store.commit(epoch, [script.finish()])
         assert await journal_of(store, "order-1") == [b"{}", b"more", b"{}"]

@@ -85,7 +85,7 @@ async def test_a_run_may_be_created_and_finished_by_the_same_entry(place: Place)
         row = await store.find("order-1")
         assert row is not None
         assert (row.status, row.ended_at) == ("COMPLETED", 1000.5)
-        assert await store.adopt(epoch, ["greet"], 10) == []
+        assert await store.adopt(epoch, [("greet", 1)], 10) == []
 
 
 async def test_one_commit_creates_appends_and_finishes_many_runs(place: Place) -> None:
@@ -214,7 +214,7 @@ async def test_an_old_epoch_can_write_nothing(place: Place) -> None:
             with pytest.raises(StoreFenced, match=str(old)):
                 await store.commit(old, [write])
         with pytest.raises(StoreFenced):
-            await store.adopt(old, ["greet"], 10)
+            await store.adopt(old, [("greet", 1)], 10)
         with pytest.raises(StoreFenced):
             await store.answer(old, [])
         assert await store.find("order-3") is None
@@ -270,7 +270,7 @@ async def test_any_text_names_runs_and_workflows(place: Place) -> None:
         again = [Script(name).create() for name in NAMES]
         assert await store.commit(epoch, again) == again
     async with working(place) as (store, epoch):
-        workflows = [name[::-1] for name in NAMES if "\0" not in name]
+        workflows = [(name[::-1], 1) for name in NAMES if "\0" not in name]
         assert len(await store.adopt(epoch, workflows, 100)) == len(workflows)
 
 

@@ -101,14 +101,19 @@ class Player:
         return await self._store.commit(self._epoch(), [Script("fresh").create(), again])
 
     async def _submit(self) -> Any:
-        script = Script(self._random.choice(IDS), self._random.choice(WORKFLOWS))
+        script = Script(
+            self._random.choice(IDS), self._random.choice(WORKFLOWS), version=self._random.choice((1, 2))
+        )
         created = await self._store.submit(script.create(b"submitted"))
         if created:
             self._scripts[script.id] = script
         return created
 
     async def _adopt(self) -> Any:
-        workflows = self._random.sample(WORKFLOWS, self._random.randrange(len(WORKFLOWS) + 1))
+        known = self._random.sample(WORKFLOWS, self._random.randrange(len(WORKFLOWS) + 1))
+        workflows = [
+            (name, version) for name in known for version in self._random.choice(((1,), (2,), (1, 2)))
+        ]
         rows = await self._store.adopt(self._epoch(), workflows, self._random.randrange(1, 4))
         return [row.id for row in rows]
 

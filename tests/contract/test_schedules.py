@@ -66,7 +66,9 @@ async def test_advancing_creates_the_ticks_runs_to_be_adopted(place: Place) -> N
         assert await store.advance_schedule(epoch, row(0, b"at 2"), ticks)
         assert list(await store.schedules()) == [row(1, b"at 2")]
         assert [run.id for run in await store.unadopted(epoch)] == ["nightly@1", "nightly@2"]
-        assert [run.key for run in await store.adopt(epoch, ["nightly"], 10)] == [tick.key for tick in ticks]
+        assert [run.key for run in await store.adopt(epoch, [("nightly", 1)], 10)] == [
+            tick.key for tick in ticks
+        ]
         assert await journal_of(store, "nightly@2") == [b"started"]
 
 

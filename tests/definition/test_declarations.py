@@ -430,8 +430,8 @@ def test_a_module_brings_all_its_workflows_and_nothing_else():
     async def second() -> None: ...
 
     registry = Registry([module_with(first=first, second=second, alias=first, charge=charge, number=3)])
-    assert registry.names == ["first", "second"]
-    assert registry.get("second") is second
+    assert registry.known == [("first", 1), ("second", 1)]
+    assert registry.get("second", 1) is second
 
 
 def test_adding_says_whether_it_was_new():
@@ -470,7 +470,7 @@ def test_one_step_under_two_names_in_a_workflow_is_fine():
         await patient()
         await charge()
 
-    assert Registry([order]).names == ["order"]
+    assert Registry([order]).known == [("order", 1)]
 
 
 def test_two_workflows_of_one_name_are_refused():
@@ -493,9 +493,9 @@ def test_anything_else_given_to_the_registry_is_refused(thing):
 
 def test_an_unknown_workflow_is_told_with_what_there_is():
     with pytest.raises(mg.UnknownWorkflow, match=r"no workflow third \(it has: first\)"):
-        Registry([first]).get("third")
+        Registry([first]).get("third", 1)
     with pytest.raises(mg.UnknownWorkflow, match=r"it has: none"):
-        Registry().get("third")
+        Registry().get("third", 1)
 
 
 def broken_reference(order: Missing) -> None: ...  # noqa: F821
@@ -539,7 +539,59 @@ def test_a_registry_knows_the_workflows_that_a_workflow_calls_and_starts_none_of
         await helper()
 
     registry = Registry([parent])
-    assert registry.names == ["parent", "child", "hourly"]
+    assert registry.known == [("parent", 1), ("child", 1), ("hourly", 1)]
     assert registry.scheduled == []
     assert registry.add(hourly)
     assert registry.scheduled == [hourly]
+
+
+# ---- versions ----------------------------------------------------------------------------------------------------------
+
+
+@mg.workflow(name="first", version=2)
+async def first_changed() -> None: ...
+
+
+def test_a_name_may_have_several_versions():
+    registry = Registry([module_with(first=first, first_changed=first_changed)])
+    assert registry.versions("first") == [1, 2]
+    assert registry.get("first", 1) is first
+    assert registry.get("first", 2) is first_changed
+    assert registry.knows("first", 2)
+    assert not registry.knows("first", 3)
+
+
+def test_two_functions_of_one_name_and_version_are_refused():
+    @mg.workflow(name="first", version=2)
+    async def other() -> None: ...
+
+    with pytest.raises(mg.DefinitionError, match=r"two workflows are called first \(version 2\).*version=3"):
+        Registry([first_changed, other])
+
+
+def test_an_unknown_version_is_told_with_those_that_are_known():
+    message = r"no workflow first \(version 3\) \(it has: first, first \(version 2\)\)"
+    with pytest.raises(mg.UnknownWorkflow, match=message):
+        Registry([first, first_changed]).get("first", 3)
+
+
+@pytest.mark.parametrize("version", [0, -1, True, 1.0, "2", None, 10**10])
+def test_a_version_is_a_whole_number_from_1(version):
+    async def order() -> None: ...
+
+    with pytest.raises(mg.DefinitionError, match="give a whole number from 1"):
+        mg.workflow(version=version)(order)
+
+
+def test_the_newest_version_says_whether_there_is_a_schedule():
+    @mg.workflow(name="report", schedule="0 2 * * *")
+    async def old() -> None: ...
+
+    @mg.workflow(name="report", version=2, schedule="0 3 * * *")
+    async def changed() -> None: ...
+
+    @mg.workflow(name="report", version=3)
+    async def without() -> None: ...
+
+    assert Registry([changed, old]).scheduled == [changed]
+    assert Registry([changed, old, without]).scheduled == []

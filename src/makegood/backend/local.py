@@ -133,7 +133,7 @@ class LocalBackend:
     async def start_on(
         self, connection: Any, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw
     ) -> None:
-        write = submission(workflow.name, run_id, arguments, self._now())
+        write = submission(workflow, run_id, arguments, self._now())
         taken = self.store.submit_on(connection, write)
         if taken is not None:
             _check_same(unseal(run_id, [taken]), workflow, arguments)
@@ -157,7 +157,7 @@ class LocalBackend:
         _check_same(await self.entries(run_id), workflow, arguments)
 
     async def _submit(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> bool:
-        return await self.store.submit(submission(workflow.name, run_id, arguments, self._now()))
+        return await self.store.submit(submission(workflow, run_id, arguments, self._now()))
 
     async def ending(self, run_id: str) -> RunState:
         poll_seconds = POLL_SECONDS
@@ -282,14 +282,14 @@ class LocalBackend:
         if answer.error:
             raise REFUSALS.get(answer.kind, NotPossible)(answer.error)
 
-    async def waiting_for(self, run_id: str, workflow: str) -> str:
-        if self.worker is None:
-            return ""
-        if run_id in self.worker.runs:
+    async def waiting_for(self, run_id: str) -> str:
+        worker = self.worker
+        if worker is None or run_id in worker.runs:
             return ""
         row = await self.find(run_id)
-        asleep = row is not None and row.wake_at is not None
-        return "" if asleep else self.worker.recovery.why_not(run_id, workflow)
+        if row is None or (row.wake_at is not None and worker.registry.knows(row.workflow, row.version)):
+            return ""
+        return worker.recovery.why_not(row)
 
     async def _take_over(self) -> bool:
         epoch = await self.store.take_over(f"{socket.gethostname()}:{os.getpid()}")

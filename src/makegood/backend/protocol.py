@@ -99,5 +99,5 @@ class Backend(Protocol):
             UpdateRejected, PayloadError: the workflow does not accept it; nothing was recorded.
         """
 
-    async def waiting_for(self, run_id: str, workflow: str) -> str:
+    async def waiting_for(self, run_id: str) -> str:
         """Why nobody drives a run that has not ended; "" if somebody does."""

@@ -73,9 +73,10 @@ def load_workflow(target: str) -> Workflow[..., Any]:
 
 
 def workflows_of(module: ModuleType) -> dict[str, Workflow[..., Any]]:
-    """A module's workflows by name: the function's, and where it differs, the declared one."""
+    """A module's workflows by name: the function's, and where it differs, the declared one (of its newest version)."""
     found = {name: value for name, value in vars(module).items() if isinstance(value, Workflow)}
-    return {workflow.name: workflow for workflow in found.values()} | found
+    by_version = sorted(found.values(), key=lambda workflow: workflow.version)
+    return {workflow.name: workflow for workflow in by_version} | found
 
 
 def read_json(text: str) -> bytes:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from makegood.cli.output import command_line, compact_json, readable, visible
+from makegood.definition.workflow import titled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -71,7 +72,7 @@ def runs_table(runs: Iterable[RunSummary], now: float) -> Table:
         took = (run.ended_at if run.ended_at is not None else now) - run.started_at
         table.add_row(
             visible(run.id),
-            visible(run.workflow),
+            visible(titled(run.workflow, run.version)),
             _status(run.status),
             moment(run.started_at),
             duration(took),
@@ -138,7 +139,7 @@ def headline(run: Description, now: float) -> Text:
     return Text.assemble(
         (visible(run.id), "bold"),
         "  ",
-        visible(run.workflow),
+        visible(titled(run.workflow, run.version)),
         "  ",
         _status(run.status),
         f"  {duration(took)}",

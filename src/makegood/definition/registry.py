@@ -1,4 +1,4 @@
-"""The workflows that an engine was given, by name. Explicit: each engine has its own, nothing registers itself."""
+"""The workflows that an engine was given, by name and version. Each engine has its own; nothing registers itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from makegood.definition.signal import Signal, by_name
 from makegood.definition.step import Step
-from makegood.definition.workflow import Workflow
+from makegood.definition.workflow import Workflow, titled
 from makegood.errors import DefinitionError, UnknownWorkflow
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Registry:
-    """Workflows by name."""
+    """Workflows by name and version."""
 
     def __init__(self, definitions: Iterable[ModuleType | Workflow[..., Any]] = ()) -> None:
-        self._workflows: dict[str, Workflow[..., Any]] = {}
-        self._called: set[str] = set()  # which nobody has given: other workflows call them
+        self._workflows: dict[tuple[str, int], Workflow[..., Any]] = {}
+        self._called: set[Workflow[..., Any]] = set()  # which nobody has given: other workflows call them
         self._signals: dict[str, Signal[Any]] = {}
         for definition in definitions:
             self.add(definition)
@@ -29,7 +29,8 @@ class Registry:
         """Add a workflow and those that it calls, or every workflow of a module. True if there was anything new.
 
         Raises:
-            DefinitionError: another workflow or signal has the same name, an annotation cannot be stored, or it is neither.
+            DefinitionError: another workflow has the same name and version, or another signal the same name; an annotation
+                cannot be stored; or it is neither a workflow nor a module.
         """
         if isinstance(definition, ModuleType):
             self._signals = by_name(vars(definition).values(), self._signals)
@@ -38,20 +39,21 @@ class Registry:
         if not isinstance(definition, Workflow):
             hint = " Steps need no registration." if isinstance(definition, Step) else ""
             raise DefinitionError(f"{definition!r} is neither a workflow nor a module with workflows.{hint}")
-        known = self._workflows.get(definition.name)
+        known = self._workflows.get((definition.name, definition.version))
         if known is definition:
-            is_news = definition.name in self._called
-            self._called.discard(definition.name)
+            is_news = definition in self._called
+            self._called.discard(definition)
             return is_news
         if known is not None:
             raise DefinitionError(
-                f"two workflows are called {definition.name}: one of {known.__module__} and one of {definition.__module__}. "
-                "Give one of them another name: @mg.workflow(name=…)."
+                f"two workflows are called {definition.title}: one of {known.__module__} and one of "
+                f"{definition.__module__}. Give one of them another name: @mg.workflow(name=…); or, if it is the same "
+                f"workflow changed, another version: @mg.workflow(version={definition.version + 1})."
             )
         self._signals = by_name(definition.signals.values(), self._signals)
         definition.signature.resolve()
         _check_step_names(definition)
-        self._workflows[definition.name] = definition
+        self._workflows[definition.name, definition.version] = definition
         for called in workflows_called_by(definition.function):
             self.add_called(called)
         return True
@@ -62,38 +64,48 @@ class Registry:
         Raises:
             DefinitionError: as ``add``.
         """
-        if self._workflows.get(workflow.name) is workflow:
+        if self._workflows.get((workflow.name, workflow.version)) is workflow:
             return False
         self.add(workflow)
-        self._called.add(workflow.name)
+        self._called.add(workflow)
         return True
 
-    def get(self, name: str) -> Workflow[..., Any]:
-        """The workflow of that name.
+    def get(self, name: str, version: int) -> Workflow[..., Any]:
+        """The workflow of that name and version.
 
         Raises:
             UnknownWorkflow: this engine was not given it.
         """
         try:
-            return self._workflows[name]
+            return self._workflows[name, version]
         except KeyError:
-            known = ", ".join(sorted(self._workflows)) or "none"
+            known = ", ".join(sorted(workflow.title for workflow in self._workflows.values())) or "none"
             raise UnknownWorkflow(
-                f"this engine has no workflow {name} (it has: {known}). Give it to the engine: mg.Engine(url, [module])."
+                f"this engine has no workflow {titled(name, version)} (it has: {known}). "
+                "Give it to the engine: mg.Engine(url, [module])."
             ) from None
 
+    def knows(self, name: str, version: int) -> bool:
+        return (name, version) in self._workflows
+
+    def versions(self, name: str) -> list[int]:
+        """The versions of a workflow that are known, in order."""
+        return sorted(version for known, version in self._workflows if known == name)
+
     @property
-    def names(self) -> list[str]:
+    def known(self) -> list[tuple[str, int]]:
+        """Names and versions."""
         return list(self._workflows)
 
     @property
     def scheduled(self) -> list[Workflow[..., Any]]:
-        """The workflows that start by themselves."""
-        return [
-            workflow
-            for name, workflow in self._workflows.items()
-            if workflow.schedule is not None and name not in self._called
-        ]
+        """The workflows that start by themselves: of each name the newest version that was given, if it has a schedule."""
+        newest: dict[str, Workflow[..., Any]] = {}
+        for workflow in self._workflows.values():
+            if workflow not in self._called:
+                other = newest.setdefault(workflow.name, workflow)
+                newest[workflow.name] = max(other, workflow, key=lambda one: one.version)
+        return [workflow for workflow in newest.values() if workflow.schedule is not None]
 
 
 def workflows_called_by(function: Callable[..., Any]) -> list[Workflow[..., Any]]:

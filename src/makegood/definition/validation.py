@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
+VERSION_LIMIT = 1_000_000_000
+
 
 def checked_function(thing: Any, kind: str) -> Callable[..., Any]:
     """The thing, if it is a function that can be called and answers once."""
@@ -64,6 +66,15 @@ def checked_choice(value: str, choices: tuple[str, ...], option: str) -> None:
     """Refuse a value that is none of the choices."""
     if value not in choices:
         raise DefinitionError(f"{option}={value!r}: it is one of {', '.join(map(repr, choices))}.")
+
+
+def checked_version(version: int, workflow: str) -> int:
+    """The version, if it can be one."""
+    if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= VERSION_LIMIT:
+        raise DefinitionError(
+            f"workflow {workflow}: version={version!r}: give a whole number from 1 to {VERSION_LIMIT:,}."
+        )
+    return version
 
 
 def timeout_seconds(timeout: float | timedelta | None) -> float | None:

@@ -11,7 +11,12 @@ from makegood.definition.schedule import checked_schedule
 from makegood.definition.scope import current_scope
 from makegood.definition.signal import Signal, signals_of
 from makegood.definition.signature import Signature
-from makegood.definition.validation import checked_function, checked_name, checked_tick_parameter
+from makegood.definition.validation import (
+    checked_function,
+    checked_name,
+    checked_tick_parameter,
+    checked_version,
+)
 from makegood.errors import DefinitionError, OutsideWorkflow
 
 if TYPE_CHECKING:
@@ -37,12 +42,14 @@ class Workflow(Generic[P, R]):
         function: Callable[P, Coroutine[Any, Any, R]],
         name: str,
         schedule: Schedule | None = None,
+        version: int = 1,
     ) -> None:
         checked_name(name)
         if not inspect.iscoroutinefunction(function):
             raise DefinitionError(f"workflow {name} must be declared with `async def`.")
         self.function = function
         self.name = name
+        self.version = checked_version(version, name)
         self.signature = Signature(function, "workflow")
         self.schedule = schedule
         self._tick = checked_tick_parameter(function, name) if schedule is not None else None
@@ -50,6 +57,11 @@ class Workflow(Generic[P, R]):
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
         self.__wrapped__ = function
+
+    @property
+    def title(self) -> str:
+        """The name, and the version where that is not the first."""
+        return titled(self.name, self.version)
 
     def arguments_at(self, tick: datetime) -> msgspec.Raw:
         """The arguments of the run that a schedule starts for this tick."""
@@ -80,22 +92,29 @@ class Workflow(Generic[P, R]):
         return ChildStep(self)
 
     def __repr__(self) -> str:
-        return f"<workflow {self.name}>"
+        return f"<workflow {self.title}>"
 
 
 @overload
 def workflow(function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
 @overload
 def workflow(
-    *, name: str | None = ..., schedule: str | Schedule | None = ...
+    *, name: str | None = ..., version: int = ..., schedule: str | Schedule | None = ...
 ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Workflow[P, R]]: ...
 def workflow(
-    function: Any = None, /, *, name: str | None = None, schedule: str | Schedule | None = None
+    function: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    version: int = 1,
+    schedule: str | Schedule | None = None,
 ) -> Any:
     """Declare a workflow: steps in an ``async def`` that survives crashes and is undone when it fails.
 
     Args:
         name: its name in the journal; the function's own by default. Renaming it strands running runs.
+        version: of this code, from 1. Runs go on with the version that they began with, for as long as the engine is
+            given a function of this name and that version; new runs begin with the function that is started.
         schedule: when it starts by itself: a cron expression (in UTC), or an ``mg.Schedule``. It may then require no
             parameter but one ``datetime``, which gets the tick.
     """
@@ -103,6 +122,11 @@ def workflow(
 
     def declare(declared: Callable[P, Coroutine[Any, Any, R]]) -> Workflow[P, R]:
         checked_function(declared, "workflow")
-        return Workflow(declared, declared.__name__ if name is None else name, when)
+        return Workflow(declared, declared.__name__ if name is None else name, when, version)
 
     return declare if function is None else declare(function)
+
+
+def titled(name: str, version: int) -> str:
+    """A workflow in words: its name, and its version where that is not the first."""
+    return name if version == 1 else f"{name} (version {version})"

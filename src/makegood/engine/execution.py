@@ -80,12 +80,15 @@ class Execution(msgspec.Struct, gc=False, eq=False):
     # ---- facts ---------------------------------------------------------------------------------------------------
 
     def start(self, run_id: str, arguments: msgspec.Raw, at: float) -> None:
-        self._record(journal.RunStarted(run_id, self.workflow.name, arguments), at)
+        workflow = self.workflow
+        self._record(journal.RunStarted(run_id, workflow.name, arguments, "", 0, workflow.version), at)
 
     def start_child(
         self, run_id: str, arguments: msgspec.Raw, parent: str, parent_step: int, at: float
     ) -> None:
-        self._record(journal.RunStarted(run_id, self.workflow.name, arguments, parent, parent_step), at)
+        workflow = self.workflow
+        started = journal.RunStarted(run_id, workflow.name, arguments, parent, parent_step, workflow.version)
+        self._record(started, at)
 
     def child_ended(self, step: int, child: RunState, at: float) -> None:
         """A child run has ended, or was undone. Telling it again changes nothing."""

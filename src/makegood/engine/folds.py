@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def _run_started(run: RunState, event: journal.RunStarted) -> None:
     run.id, run.workflow, run.input, run.started_at = event.id, event.workflow, event.input, run.clock
-    run.parent, run.parent_step = event.parent, event.parent_step
+    run.parent, run.parent_step, run.version = event.parent, event.parent_step, event.version
 
 
 def _step_scheduled(run: RunState, event: journal.StepScheduled) -> None:

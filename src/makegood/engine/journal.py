@@ -23,13 +23,14 @@ class Event(msgspec.Struct, tag=True, tag_field="event", omit_defaults=True, fro
 
 
 class RunStarted(Event, frozen=True):
-    """``parent``: the run whose step ``parent_step`` this one is."""
+    """``parent``: the run whose step ``parent_step`` this one is; ``version``: of the workflow's code."""
 
     id: str
     workflow: str
     input: msgspec.Raw
     parent: str = ""
     parent_step: int = 0
+    version: int = 1
 
 
 class StepCompleted(Event, frozen=True):

@@ -167,6 +167,7 @@ class RunState(msgspec.Struct, gc=False):
 
     id: str = ""
     workflow: str = ""
+    version: int = 1
     input: msgspec.Raw | None = None
     parent: str = ""  # the run whose step ``parent_step`` this one is
     parent_step: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,6 +15,8 @@ from makegood.store.protocol import ScheduleRow, SealedEntry, Write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from makegood.definition.workflow import Workflow
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Entry)
@@ -35,10 +37,12 @@ def chained(previous_hash: bytes, data: bytes) -> bytes:
     return blake2b(previous_hash + data, digest_size=HASH_BYTES).digest()
 
 
-def submission(workflow: str, run_id: str, arguments: msgspec.Raw, at: float) -> Write:
+def submission(workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw, at: float) -> Write:
     """What creates a run that a worker is to adopt."""
-    entry = Entry(at, 0, [RunStarted(run_id, workflow, arguments)])
-    return Write(None, run_id, workflow, "RUNNING", at, None, True, seal(entry, 1, FIRST_HASH))
+    name, version = workflow.name, workflow.version
+    entry = Entry(at, 0, [RunStarted(run_id, name, arguments, version=version)])
+    sealed = seal(entry, 1, FIRST_HASH)
+    return Write(None, run_id, name, "RUNNING", at, None, True, sealed, version=version)
 
 
 def unseal(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:

@@ -92,7 +92,13 @@ class MemoryStore:
             return False
         key = write.key = len(self._rows) + 1
         self._rows[write.id] = RunRow(
-            key, write.id, write.workflow, write.status, write.started_at, write.ended_at
+            key,
+            write.id,
+            write.workflow,
+            write.status,
+            write.started_at,
+            write.ended_at,
+            version=write.version,
         )
         self._owners[write.id] = owner
         self._journals[key] = []
@@ -114,12 +120,14 @@ class MemoryStore:
     def _settle(self, answers: Sequence[InboxAnswer]) -> None:
         self._answers.update((answer.number, answer) for answer in answers if answer.number in self._inbox)
 
-    async def adopt(self, epoch: int, workflows: Sequence[str], limit: int, now: float = 0.0) -> list[RunRow]:
+    async def adopt(
+        self, epoch: int, workflows: Sequence[tuple[str, int]], limit: int, now: float = 0.0
+    ) -> list[RunRow]:
         self._check(epoch)
         awake = [row for row in await self.unadopted(epoch) if row.wake_at is None]
         due = [row for row in self._rows.values() if row.wake_at is not None and row.wake_at <= now]
         due.sort(key=lambda row: (row.wake_at, row.key))
-        rows = [row for row in (*awake, *due) if row.workflow in workflows][:limit]
+        rows = [row for row in (*awake, *due) if (row.workflow, row.version) in workflows][:limit]
         self._owners.update((row.id, epoch) for row in rows)
         await self.set_wake(epoch, [(row.key, None) for row in rows])
         return rows

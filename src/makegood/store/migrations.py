@@ -57,6 +57,9 @@ SCRIPTS = (
     """
     ALTER TABLE inbox ADD COLUMN kind TEXT NOT NULL DEFAULT '';
     """,
+    """
+    ALTER TABLE runs ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
+    """,
 )
 
 

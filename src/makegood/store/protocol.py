@@ -22,7 +22,8 @@ T = TypeVar("T")
 class RunRow(msgspec.Struct, frozen=True, gc=False):
     """A run as listed. Times in seconds since 1970; ``key`` is the store's own number for it.
 
-    ``wake_at``: the run is asleep until then (infinity: until a request wakes it); None: it is awake.
+    ``version`` is the workflow's. ``wake_at``: the run is asleep until then (infinity: until a request
+    wakes it); None: it is awake.
     """
 
     key: int
@@ -32,6 +33,7 @@ class RunRow(msgspec.Struct, frozen=True, gc=False):
     started_at: float
     ended_at: float | None
     wake_at: float | None = None
+    version: int = 1
 
 
 class SealedEntry(msgspec.Struct, frozen=True, gc=False):
@@ -59,6 +61,7 @@ class Write(msgspec.Struct, gc=False):
     entry: SealedEntry
     answered: Sequence[InboxAnswer] = ()
     wakes: str = ""
+    version: int = 1
 
 
 class InboxRequest(msgspec.Struct, frozen=True):
@@ -135,8 +138,10 @@ class Store(Protocol):
             StoreFenced, StoreFull, StoreError: as ``commit``.
         """
 
-    async def adopt(self, epoch: int, workflows: Sequence[str], limit: int, now: float = 0.0) -> list[RunRow]:
-        """Make up to ``limit`` unfinished runs of these workflows this incarnation's, and awake.
+    async def adopt(
+        self, epoch: int, workflows: Sequence[tuple[str, int]], limit: int, now: float = 0.0
+    ) -> list[RunRow]:
+        """Make up to ``limit`` unfinished runs of these workflows (name and version) this incarnation's, and awake.
 
         Those that no incarnation owns yet, or an older one, the oldest first; then sleeping ones that are due by
         ``now``, in the order of their times. A row's ``wake_at`` is what it was: None for a run that was awake.

@@ -40,21 +40,15 @@ CACHE_KIBIBYTES = 65_536
 READ_CACHE_KIBIBYTES = 16_384
 
 INSERT_RUN = (
-    "INSERT INTO runs (key, id, workflow, status, started_at, ended_at, owner) VALUES (?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (id) DO NOTHING"
+    "INSERT INTO runs (key, id, workflow, status, started_at, ended_at, owner, version) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 )
 UPDATE_RUN = "UPDATE runs SET status = ?, ended_at = ?, wake_at = NULL WHERE key = ?"
 INSERT_ENTRY = "INSERT INTO journal (run, number, data, hash) VALUES (?, ?, ?, ?)"
-SELECT_RUN = "SELECT key, id, workflow, status, started_at, ended_at, wake_at FROM runs"
-SELECT_AWAKE = (
-    "SELECT key, id, workflow, status, started_at, ended_at, wake_at FROM runs "
-    "WHERE ended_at IS NULL AND wake_at IS NULL AND owner <> ? "
-    "AND workflow IN (SELECT value FROM json_each(?)) ORDER BY key LIMIT ?"
-)
-SELECT_DUE = (
-    "SELECT key, id, workflow, status, started_at, ended_at, wake_at FROM runs WHERE wake_at <= ? "
-    "AND workflow IN (SELECT value FROM json_each(?)) ORDER BY wake_at, key LIMIT ?"
-)
+SELECT_RUN = "SELECT key, id, workflow, status, started_at, ended_at, wake_at, version FROM runs"
+IS_KNOWN = "(workflow, version) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))"
+SELECT_AWAKE = f"{SELECT_RUN} WHERE ended_at IS NULL AND wake_at IS NULL AND owner <> ? AND {IS_KNOWN} ORDER BY key LIMIT ?"
+SELECT_DUE = f"{SELECT_RUN} WHERE wake_at <= ? AND {IS_KNOWN} ORDER BY wake_at, key LIMIT ?"
 WAKE = "UPDATE runs SET wake_at = 0 WHERE id = ? AND wake_at IS NOT NULL"
 SET_WAKE = "UPDATE runs SET wake_at = ? WHERE key = ? AND ended_at IS NULL"
 INSERT_SCHEDULE = "INSERT INTO schedules (workflow, revision, data) VALUES (?1, 1, ?3) ON CONFLICT DO NOTHING"
@@ -182,7 +176,7 @@ class SqliteStore:
         first = connection.execute("SELECT coalesce(max(key), 0) FROM runs").get + 1
         before = connection.total_changes()
         rows = [
-            (key, w.id, w.workflow, w.status, w.started_at, w.ended_at, owner)
+            (key, w.id, w.workflow, w.status, w.started_at, w.ended_at, owner, w.version)
             for key, w in enumerate(new, first)
         ]
         connection.executemany(INSERT_RUN, rows)
@@ -197,13 +191,15 @@ class SqliteStore:
                 write.key = key
         return [write for write in new if write.key is None]
 
-    async def adopt(self, epoch: int, workflows: Sequence[str], limit: int, now: float = 0.0) -> list[RunRow]:
-        names = msgspec.json.encode(list(workflows)).decode()
+    async def adopt(
+        self, epoch: int, workflows: Sequence[tuple[str, int]], limit: int, now: float = 0.0
+    ) -> list[RunRow]:
+        known = msgspec.json.encode(list(workflows)).decode()
         async with self._writer:
             self._check(epoch)
             connection = self._writer.connection
-            rows = list(connection.execute(SELECT_AWAKE, (epoch, names, limit)))
-            rows += connection.execute(SELECT_DUE, (now, names, limit - len(rows)))
+            rows = list(connection.execute(SELECT_AWAKE, (epoch, known, limit)))
+            rows += connection.execute(SELECT_DUE, (now, known, limit - len(rows)))
             connection.executemany(
                 "UPDATE runs SET owner = ?, wake_at = NULL WHERE key = ?", [(epoch, row[0]) for row in rows]
             )

@@ -68,7 +68,16 @@ def insert(cursor: Any, insert_run: str, insert_entry: str, write: Write) -> Sea
             return SealedEntry(*found[0])
         cursor.execute("SAVEPOINT makegood_start")
         try:
-            row = (None, write.id, write.workflow, write.status, write.started_at, write.ended_at, 0)
+            row = (
+                None,
+                write.id,
+                write.workflow,
+                write.status,
+                write.started_at,
+                write.ended_at,
+                0,
+                write.version,
+            )
             cursor.execute(insert_run, row)
             [[key]] = cursor.execute("SELECT key FROM runs WHERE id = ?", (write.id,)).fetchall()
             cursor.execute(insert_entry, (key, write.entry.number, write.entry.data, write.entry.hash))

@@ -24,6 +24,9 @@ from makegood.store.codec import seal, unseal
 from makegood.store.protocol import Write
 
 if TYPE_CHECKING:
+    from typing import Any
+
+    from makegood.definition.workflow import Workflow
     from makegood.engine.run import RunState, StepRecord
     from makegood.store.protocol import RunRow, SealedEntry
     from makegood.worker.live import LiveRun
@@ -61,8 +64,7 @@ class Children:
         if child in worker.runs or child in worker.starting:
             self.look(parent.id, record.number)
             return
-        workflow = worker.registry.get(record.name)
-        worker.begin(workflow, child, record.arguments, (parent.id, record.number))
+        worker.begin(self._workflow(parent, record), child, record.arguments, (parent.id, record.number))
         if child not in worker.starting:
             reason = worker.recovery.unfit.pop(child, "it could not begin")
             self._refuse(parent, record, Failure("SetAside", reason))
@@ -154,7 +156,7 @@ class Children:
         worker = self._worker
         async with worker.eviction.under_way:
             row = await worker.store.find(run_id)
-        if row is not None and row.ended_at is None and row.workflow in worker.registry.names:
+        if row is not None and row.ended_at is None and worker.registry.knows(row.workflow, row.version):
             await worker.recovery.load(row)
 
     async def _look_after_orphan(self, parent_id: str, step: int) -> None:
@@ -199,15 +201,18 @@ class Children:
 
     def _knows_workflow(self, parent: LiveRun, record: StepRecord) -> bool:
         """Have the worker know the child's workflow; False if it cannot."""
-        declared = parent.execution.program.steps[record.number]
-        assert isinstance(declared, ChildStep)
         try:
-            if self._worker.registry.add_called(declared.workflow):
+            if self._worker.registry.add_called(self._workflow(parent, record)):
                 self._worker.recovery.look()
         except DefinitionError as error:
             self._refuse(parent, record, Failure.of(error, with_traceback=False))
             return False
         return True
+
+    def _workflow(self, parent: LiveRun, record: StepRecord) -> Workflow[..., Any]:
+        declared = parent.execution.program.steps[record.number]
+        assert isinstance(declared, ChildStep)
+        return declared.workflow
 
     def _tell(self, parent: LiveRun, step: int, child: RunState) -> None:
         if self._worker.runs.get(parent.id) is parent:

@@ -84,4 +84,5 @@ class LiveRun(msgspec.Struct, gc=False, eq=False):
             sealed,
             answers,
             state.parent if state.ended_at is not None else "",
+            state.version,
         )

@@ -128,7 +128,7 @@ class Recovery:
         while True:
             now = worker.now()
             async with worker.eviction.under_way:
-                rows = await worker.store.adopt(worker.epoch, worker.registry.names, ADOPT_AT_ONCE, now)
+                rows = await worker.store.adopt(worker.epoch, worker.registry.known, ADOPT_AT_ONCE, now)
             for row in rows:
                 await self.load(row, woken=True)
             if len(rows) < ADOPT_AT_ONCE:
@@ -218,7 +218,7 @@ class Recovery:
         return True
 
     def _revive(self, row: RunRow, number: int, previous_hash: bytes) -> LiveRun:
-        workflow = self._worker.registry.get(row.workflow)
+        workflow = self._worker.registry.get(row.workflow, row.version)
         run = LiveRun(row.id, Execution(workflow, CoroutineProgram(workflow)))
         run.key, run.entry_number, run.hash, run.last_status = row.key, number, previous_hash, row.status
         return run
@@ -326,7 +326,7 @@ class Recovery:
                 raise not_found(run_id)
             if row.ended_at is not None:
                 raise has_ended(request, run_id, row.status)
-            known = row.workflow in worker.registry.names and run_id not in self.unfit
+            known = worker.registry.knows(row.workflow, row.version) and run_id not in self.unfit
             if known and request.action != "terminate":
                 run = await self.load(row)
             if run is None:
@@ -340,9 +340,9 @@ class Recovery:
             return await self._terminate(row, request, answers)
         if request.action == "signal":
             raise NotYet
-        if request.action != "retry" or row.workflow not in self._worker.registry.names:
+        if request.action != "retry" or not self._worker.registry.knows(row.workflow, row.version):
             raise NotPossible(
-                f"run {row.id} cannot {request.action}: {self.why_not(row.id, row.workflow)} "
+                f"run {row.id} cannot {request.action}: {self.why_not(row)} "
                 "What is possible in every state: terminate."
             )
         async with self._alone(row.id):
@@ -361,9 +361,17 @@ class Recovery:
         self._worker.wake_awaiting(row.id)
         return True
 
-    def why_not(self, run_id: str, workflow: str) -> str:
+    def why_not(self, row: RunRow) -> str:
         """Why a run that has not ended is not being driven."""
-        return self.unfit.get(run_id, f"no live worker knows its workflow {workflow}.")
+        if row.id in self.unfit:
+            return self.unfit[row.id]
+        versions = ", ".join(map(str, self._worker.registry.versions(row.workflow)))
+        if not versions:
+            return f"no live worker knows its workflow {row.workflow}."
+        return (
+            f"no live worker knows version {row.version} of its workflow {row.workflow} (known: {versions}). "
+            f"Keep the old function beside the new one: @mg.workflow(name={row.workflow!r}, version={row.version})."
+        )
 
 
 def _terminates(posted: InboxRequest) -> bool:

@@ -147,7 +147,7 @@ class Scheduler:
             plan = planned(state, schedule, workflow.name, now)
             return plan, [
                 submission(
-                    workflow.name,
+                    workflow,
                     schedule.tick_id(workflow.name, tick),
                     workflow.arguments_at(schedule.local(tick)),
                     now,
