@@ -231,7 +231,7 @@ def _waiting_for(run: RunState) -> str:
     ]
     waits += [f"signal {name}" for name in run.awaited]
     waits += [f"timer {timer}, due {due:.3f}" for timer, due in run.timers.items()]
-    return ", ".join(waits) or "its worker"
+    return ", ".join(waits) or "an update, or its worker"
 
 
 def _called(record: StepRecord) -> str:

@@ -123,6 +123,7 @@ def test_a_worker_finishes_what_others_left_and_drains_on_sigterm(held, process,
         "fulfil",
         "track",
         "approval",
+        "visit",
         "total",
         "spread",
     ]
