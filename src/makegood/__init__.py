@@ -1,8 +1,9 @@
 """makegood: durable sagas and workflows for Python."""
 
 from makegood.client import Engine, RunHandle
-from makegood.definition.attempt import attempt, idempotency_key, original_key
+from makegood.definition.attempt import attempt, completion_token, idempotency_key, original_key
 from makegood.definition.child import Child, start_child
+from makegood.definition.completion import PENDING, Pending
 from makegood.definition.retry import Retry
 from makegood.definition.saga import on_rollback, pivot, saga
 from makegood.definition.schedule import Schedule
@@ -53,6 +54,7 @@ __all__ = [
     "DAY",
     "HOUR",
     "MINUTE",
+    "PENDING",
     "WEEK",
     "Child",
     "ChildFailed",
@@ -70,6 +72,7 @@ __all__ = [
     "NotPossible",
     "OutsideWorkflow",
     "PayloadError",
+    "Pending",
     "Retry",
     "RunCancelled",
     "RunCompensated",
@@ -98,6 +101,7 @@ __all__ = [
     "UsageError",
     "Workflow",
     "attempt",
+    "completion_token",
     "idempotency_key",
     "now",
     "on_rollback",

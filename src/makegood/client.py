@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 import msgspec
 
 from makegood.backend.local import LocalBackend
+from makegood.definition.completion import read
 from makegood.definition.keys import checked_run_id
 from makegood.definition.payload import NULL
 from makegood.definition.registry import Registry
@@ -35,6 +36,7 @@ from makegood.errors import (
     UsageError,
     not_found,
 )
+from makegood.failure import Failure
 from makegood.store.address import store_at
 
 if TYPE_CHECKING:
@@ -192,6 +194,32 @@ class Engine:
         if run_id is None:
             return f"{workflow.name}-{secrets.token_hex(8)}", arguments
         return checked_run_id(run_id), arguments
+
+    async def complete(self, token: str, result: Any = None, *, by: str | None = None) -> None:
+        """Complete a step that returned ``mg.PENDING``; ``token`` is what ``mg.completion_token()`` gave there.
+
+        From any process; also before the step's function has ended. It is durable when this returns.
+
+        Raises:
+            UsageError: this is no token.
+            PayloadError: the result does not fit the step's annotation.
+            NotPossible: it was completed before (the first one counts), or is settled otherwise.
+        """
+        data = as_json(result, "the result")
+        await self._complete(token, Request("complete", operator(by), result=data))
+
+    async def fail(self, token: str, message: str, *, fatal: bool = False, by: str | None = None) -> None:
+        """Say that the attempt of a step that returned ``mg.PENDING`` failed and took no effect; it is retried as usual.
+
+        ``fatal``: trying again is pointless. Raises as ``complete`` does.
+        """
+        failure = Failure("CompletionFailed", message)
+        await self._complete(token, Request("fail", operator(by), message, failure=failure, fatal=fatal))
+
+    async def _complete(self, token: str, request: Request) -> None:
+        run_id, step, attempt = read(token)
+        request = msgspec.structs.replace(request, step=str(step), attempt=attempt)
+        await self.backend.request(run_id, request)
 
     async def get(self, run_id: str) -> RunHandle[Any]:
         """The run of that id.

@@ -105,6 +105,22 @@ class Run:
         """The attempt of a cancelled step is stopped under way: nobody knows what it did."""
         return self.fail(step, "no longer waited for", unknown=True)
 
+    def pend(self, step: str, due: float = 0.0) -> list[str]:
+        """The step returns ``mg.PENDING``."""
+        number, attempt, at = self.number(step), self.step(step).attempts + 1, self.now
+        return self.tell(lambda execution: execution.step_pending(number, attempt, due, at, 0.5))
+
+    def complete_outside(self, step: str, result: Any = None, *, attempt: int = 1) -> list[str]:
+        """Somebody outside completes an attempt of the step."""
+        raw = msgspec.Raw(msgspec.json.encode(result))
+        number = str(self.number(step))
+        return self.act(Request("complete", "ann", step=number, result=raw, attempt=attempt))
+
+    def fail_outside(self, step: str, *, attempt: int = 1, fatal: bool = False) -> list[str]:
+        """Somebody outside says that an attempt of the step failed."""
+        number, failure = str(self.number(step)), mg.Failure("CompletionFailed", "no")
+        return self.act(Request("fail", "ann", "no", number, attempt=attempt, failure=failure, fatal=fatal))
+
     def probe_finds(self, step: str, result: Any) -> list[str]:
         number, at = self.number(step), self.now
         raw = self.execution.program.steps[number].signature.encode_result(result)
@@ -270,6 +286,10 @@ def _in_words(event: journal.AnyEvent, state: RunState) -> str:  # noqa: C901, P
         case journal.AttemptFailed():
             marks = [mark for mark in ("unknown", "lost") if getattr(event, mark)]
             return f"{name} attempt {event.attempt} failed{''.join(f' ({mark})' for mark in marks)}: {event.then}"
+        case journal.StepPending():
+            return f"{name} pending" + (f" until {event.due - START:g}" if event.due else "")
+        case journal.CompletionArrived():
+            return f"{event.by}: {name} {'done' if event.failure is None else 'failed'}"
         case journal.ProbeAnswered():
             return f"{name} probed: {event.outcome}: {event.then}"
         case journal.StepFailed():

@@ -15,6 +15,8 @@ FAILURE = mg.Failure("shop.Refused", "no")
 
 STARTED = journal.RunStarted("run-1", "order", NULL)
 SCHEDULED = journal.StepScheduled(1, "charge", NULL, undoable=True)
+PENDING = journal.StepPending(1, 1)
+ARRIVED = journal.CompletionArrived(1, 1, "ann")
 DONE = journal.StepCompleted(1, 1, NULL)
 GIVES_UP = journal.AttemptFailed(1, 1, FAILURE, "give up", unknown=True)
 FAILED = journal.StepFailed(1, unknown=True)
@@ -33,17 +35,25 @@ WAY_INTO: dict[StepState, list[journal.AnyEvent]] = {
     StepState.UNDOING: [DONE, ROLLBACK, UNDOING],
     StepState.UNDO_EXHAUSTED: [DONE, ROLLBACK, UNDOING, GIVES_UP],
     StepState.UNDONE: [DONE, ROLLBACK, UNDOING, journal.CompensationCompleted(1, 1)],
+    StepState.PENDING: [PENDING],
     StepState.RESIDUE: [DONE, ROLLBACK, UNDOING, GIVES_UP, journal.CompensationSkipped(1)],
 }
 S = StepState
 HAPPENINGS: dict[str, tuple[journal.AnyEvent, dict[StepState, StepState]]] = {
-    "completed": (DONE, {S.OPEN: S.DONE, S.EXHAUSTED: S.DONE}),
+    "completed": (DONE, {S.OPEN: S.DONE, S.PENDING: S.DONE, S.EXHAUSTED: S.DONE}),
     "an attempt failed, retry": (
         journal.AttemptFailed(1, 1, FAILURE, "retry"),
-        {S.OPEN: S.OPEN, S.UNDOING: S.UNDOING},
+        {S.OPEN: S.OPEN, S.PENDING: S.OPEN, S.UNDOING: S.UNDOING},
     ),
-    "an attempt failed, probe": (journal.AttemptFailed(1, 1, FAILURE, "probe"), {S.OPEN: S.PROBING}),
-    "an attempt failed, give up": (GIVES_UP, {S.OPEN: S.EXHAUSTED, S.UNDOING: S.UNDO_EXHAUSTED}),
+    "an attempt failed, probe": (
+        journal.AttemptFailed(1, 1, FAILURE, "probe"),
+        {S.OPEN: S.PROBING, S.PENDING: S.PROBING},
+    ),
+    "an attempt failed, give up": (
+        GIVES_UP,
+        {S.OPEN: S.EXHAUSTED, S.PENDING: S.EXHAUSTED, S.UNDOING: S.UNDO_EXHAUSTED},
+    ),
+    "waits for somebody outside": (PENDING, {S.OPEN: S.PENDING}),
     "the probe found it": (journal.ProbeAnswered(1, "done", "complete"), {S.PROBING: S.DONE}),
     "the probe found nothing, retry": (journal.ProbeAnswered(1, "not done", "retry"), {S.PROBING: S.OPEN}),
     "the probe found nothing, give up": (
@@ -109,6 +119,7 @@ EVERY_EVENT: list[journal.AnyEvent] = [
     STARTED,
     journal.StepScheduled(2, "reserve", NULL),
     *(event for event, _ in HAPPENINGS.values()),
+    ARRIVED,
     journal.StepCancelled(1),
     journal.TimerStarted(1, 5.0),
     journal.TimerFired(1),
@@ -192,6 +203,8 @@ def test_an_ending_that_is_not_honest_is_refused(events):
         [journal.TimerStarted(1, 5.0), journal.TimerCancelled(1), journal.TimerFired(1)],
         [journal.TimerStarted(1, 5.0), journal.TimerStarted(1, 5.0)],
         [journal.StepCompleted(7, 1, NULL)],
+        [SCHEDULED, DONE, ARRIVED],
+        [SCHEDULED, ARRIVED, ARRIVED],
         [journal.StepCancelled(7)],
         [journal.CompensationScheduled(7)],
         [SCHEDULED, DONE, journal.CompensationScheduled(1), journal.CompensationScheduled(1)],

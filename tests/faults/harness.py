@@ -22,7 +22,7 @@ from makegood.store.memory import MemoryStore
 from makegood.store.protocol import RolledBack
 from makegood.testing import VirtualTimeLoop
 from tests.faults.evidence import Booked, Committed, Dumped, Evidence
-from tests.faults.participants import Script
+from tests.faults.participants import Asked, Script, Services
 from tests.faults.sagas import Saga
 from tests.faults.signals import send_signals
 
@@ -359,9 +359,11 @@ def _ledger(path: str) -> list[Booked]:
 
 async def _clients(world: World, life: Life, engine: mg.Engine) -> None:
     await engine.__aenter__()
+    approver = asyncio.create_task(_approver(world, life, engine))
     async with asyncio.TaskGroup() as group:
         for run_id in world.case.run_ids:
             group.create_task(_unless_stopped(life, _customer, world, life, engine, run_id))
+    approver.cancel()
 
 
 async def _unless_stopped(life: Life, client: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
@@ -371,6 +373,36 @@ async def _unless_stopped(life: Life, client: Callable[..., Coroutine[Any, Any, 
     except mg.MakegoodError:
         if not life.stopped.done():
             raise
+
+
+async def _approver(world: World, life: Life, engine: mg.Engine) -> None:
+    """Answer what the services ask, and what was asked in earlier processes and not answered."""
+    services = world.saga.services
+    questions: asyncio.Queue[Asked] = asyncio.Queue()
+    services.tell = questions.put_nowait
+    for asked in services.asked:
+        questions.put_nowait(asked)
+    async with asyncio.TaskGroup() as group:
+        while True:
+            group.create_task(_unless_stopped(life, _approve, services, life, engine, await questions.get()))
+
+
+async def _approve(services: Services, life: Life, engine: mg.Engine, asked: Asked) -> None:
+    call = asked.call
+    if asked.behaviour == "late":
+        await asyncio.sleep(20)
+    try:
+        if asked.behaviour == "refuses":
+            await engine.fail(asked.token, "refused", by="somebody")
+        else:
+            await engine.complete(asked.token, call.answer, by="somebody")
+    except mg.NotPossible:
+        life.say(call.run_id, "too late", call.step)
+    else:
+        life.say(call.run_id, "failed" if asked.behaviour == "refuses" else "completed", call.step)
+    if not life.dead:
+        services.asked.remove(asked)
+        settle(asked.answered)
 
 
 async def _customer(world: World, life: Life, engine: mg.Engine, run_id: str) -> None:

@@ -5,7 +5,9 @@ A script is a list of behaviours, one per call of that step; the last one repeat
 do     ok · fail (no effect, raises) · decline (the same, fatal) · lost (took effect, no answer) · silent (neither)
        cut / cut-done (an ambiguous network error without / after the effect)
        interrupted (took effect, no answer, and its cancellation comes out as another error)
-undo   the same, without decline
+ask    ok (somebody completes it soon) · early (before the step is pending) · late (20 s) · refuses · silent (nobody does)
+       fail (nobody was asked, raises)
+undo   the same as do, without decline
 probe  ok (the truth) · fail
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import makegood as mg
@@ -38,6 +41,16 @@ class Interrupted(Exception):
     """What a client library makes of a cancellation."""
 
 
+@dataclass(slots=True)
+class Asked:
+    """A question to somebody outside, who is going to complete the step."""
+
+    token: str
+    call: Called
+    behaviour: str
+    answered: asyncio.Future[None]
+
+
 class Services:
     """All participants of one fault run. ``now`` is the wall clock; ``watch`` is told of every call.
 
@@ -54,9 +67,13 @@ class Services:
         self.seconds = seconds
         self.calls: Counter[tuple[str, str, str]] = Counter()
         self.answers: dict[str, str] = {}  # key → the answer to its first use
+        self.asked: list[Asked] = []  # and not answered yet
         self.process = 0
         self.now: Callable[[], float] = lambda: 0.0
         self.watch: Callable[[str, str | None], Awaitable[str | None]] = _ignore
+        self.tell: Callable[[Asked], None] = lambda _asked: (
+            None
+        )  # the one who answers, in the process of today
 
     def repair(self) -> None:
         """From now on everything works."""
@@ -106,6 +123,23 @@ class Services:
                 raise Interrupted(f"{direction} {step}") from None
         await asyncio.sleep(seconds / 2)
         return call.answer
+
+    async def ask(self, run_id: str, step: str, token: str) -> None:
+        """Ask somebody who is going to complete the step, or (``silent``) is not."""
+        fate = await self.watch("before", None)
+        call = self._arrived(run_id, step, "do", mg.idempotency_key(), None)
+        behaviour = self._behaviour(call)
+        if behaviour == "fail":
+            raise Refused(f"ask {step}")
+        self._take_effect(call)
+        await self.watch("after", fate)
+        if behaviour == "silent":
+            return
+        asked = Asked(token, call, behaviour, asyncio.get_running_loop().create_future())
+        self.asked.append(asked)
+        self.tell(asked)
+        if behaviour == "early":
+            await asked.answered
 
     def transact(
         self, db: mg.Connection, run_id: str, step: str, direction: str, result: str | None = None

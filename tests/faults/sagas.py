@@ -171,6 +171,31 @@ async def _watch(life: Any, run: mg.RunHandle[Any]) -> None:
     life.say(run.id, "seen to the end", view)
 
 
+def approval_saga(services: Services) -> Saga:
+    """Charge, have somebody outside approve (who completes the pending step), and label."""
+    retry = mg.Retry(delays=[0, 1])
+    charge = make_undoable(services, "charge", retry=retry)
+    label = make_undoable(services, "label", retry=None)
+
+    @mg.step(retry=retry, timeout=TIMEOUT_SECONDS)
+    async def approve(run_id: str) -> str | mg.Pending:
+        await services.ask(run_id, "approve", mg.completion_token())
+        return mg.PENDING
+
+    @approve.compensation(retry=PATIENT)
+    async def revoke(result: str | None, run_id: str) -> None:
+        await services.undo(run_id, "approve", mg.idempotency_key(), result)
+
+    @mg.workflow
+    async def approved(run_id: str) -> str:
+        return f"{await charge(run_id)} {await approve(run_id)} {await label(run_id)}"
+
+    names = ("charge", "approve", "label")
+    predecessors = {name: frozenset(names[:position]) for position, name in enumerate(names)}
+    terms = Terms(undoable=frozenset(names), predecessors=predecessors)
+    return Saga("approval", services, approved, terms, names)
+
+
 def booking_saga(services: Services) -> Saga:
     """Two transactions, one undone by a transaction and one by a service, and a service's step between and after them."""
 

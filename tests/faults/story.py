@@ -54,6 +54,7 @@ class StepStory:
     child: str = ""  # the id of the run that it is
     child_ended: str = ""  # as its parent was told
     left_open: list[str] = field(default_factory=list)  # of that run
+    arrived: int = 0
 
     @property
     def settled(self) -> int:
@@ -73,7 +74,7 @@ class StepStory:
 ABOUT_A_STEP = frozenset(
     (
         *("StepCompleted", "AttemptFailed", "ProbeAnswered", "StepFailed", "StepSkipped", "StepCancelled"),
-        "ChildFailed",
+        *("ChildFailed", "StepPending", "CompletionArrived"),
         *("CompensationScheduled", "CompensationCompleted", "CompensationSkipped"),
     )
 )
@@ -198,6 +199,17 @@ class Story:
                 self.violated("I2", f"a lost attempt of step {step.name} {recorded} recorded as unknown")
         if event["then"] == "retry":
             step.intents["undo" if undoing else "do"].append((fact.ticket, event.get("retry_at", 0.0)))
+
+    def _step_pending(self, fact: Fact, step: StepStory) -> None:
+        if step.settled:
+            self.violated("I3", f"step {step.name} is pending after it was settled")
+
+    def _completion_arrived(self, fact: Fact, step: StepStory) -> None:
+        if step.settled:
+            self.violated("I3", f"a completion of step {step.name} is accepted after it was settled")
+        if not fact.event.get("by"):
+            self.violated("I9", "a completion is recorded without who sent it")
+        step.arrived = fact.ticket
 
     def _probe_answered(self, fact: Fact, step: StepStory) -> None:
         event = fact.event
@@ -364,6 +376,8 @@ TAKES: dict[str, Callable[[Story, Fact, Any], None]] = {
     "ChildFailed": Story._child_failed,
     "StepCompleted": Story._step_completed,
     "AttemptFailed": Story._attempt_failed,
+    "StepPending": Story._step_pending,
+    "CompletionArrived": Story._completion_arrived,
     "ProbeAnswered": Story._probe_answered,
     "StepFailed": Story._step_failed,
     "StepSkipped": Story._step_skipped,

@@ -368,3 +368,35 @@ async def asks(run: mg.RunHandle[str]) -> None:
     async for view in run.watch():
         assert_type(view, dict[str, Any])
     await run.update("change", "a")  # type: ignore[arg-type]
+
+
+# ---- external completion -------------------------------------------------------------------------------------------
+
+
+@mg.step(timeout=60)
+async def ask_for_approval(order: str) -> Receipt | mg.Pending:
+    assert_type(mg.completion_token(), str)
+    return mg.PENDING
+
+
+@mg.step
+def ask_in_a_thread(order: str) -> bool | mg.Pending:
+    return mg.PENDING
+
+
+@mg.step(critical=False)
+async def ask_at_best(order: str) -> int | mg.Pending:
+    return mg.PENDING
+
+
+@ask_for_approval.compensation
+async def take_approval_back(receipt: Receipt | None, order: str) -> None:
+    print(receipt, order)
+
+
+async def external_completion(engine: mg.Engine) -> None:
+    assert_type(await ask_for_approval("o"), Receipt)
+    assert_type(await ask_in_a_thread("o"), bool)
+    assert_type(await ask_at_best("o"), int | None)
+    await engine.complete("token", Receipt("r"))
+    await engine.fail("token", "no", fatal=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
+from makegood.definition.completion import Token, written
 from makegood.definition.keys import compensation_key, step_key
 from makegood.errors import NotInStep
 
@@ -53,6 +54,22 @@ def original_key() -> str:
         NotInStep: called outside a step, compensation or probe.
     """
     return _current("original_key").original_key
+
+
+def completion_token() -> str:
+    """What to hand to whoever completes this step later (``engine.complete``), before returning ``mg.PENDING``.
+
+    It names this attempt, and is no secret: check who completes a step where that matters. Fits into URLs and headers.
+
+    Raises:
+        NotInStep: called outside a step.
+    """
+    current = _current("completion_token")
+    if current.undo:
+        raise NotInStep(
+            "mg.completion_token() was called in a compensation, which nobody outside can complete."
+        )
+    return written(Token(current.run_id, current.step_number, current.number))
 
 
 def attempt() -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hin
 
 import msgspec
 
+from makegood.definition.completion import Pending
 from makegood.definition.payload import Payload
 from makegood.errors import DefinitionError, PayloadError, UsageError
 
@@ -139,6 +140,14 @@ class Signature:
         """The result that was stored, see ``Payload.decode``."""
         return self._result.decode
 
+    def check_result(self, data: msgspec.Raw) -> None:
+        """Whether a result that comes from outside can be taken.
+
+        Raises:
+            PayloadError: it does not fit the annotation, or is too large.
+        """
+        self._result.encode(self._result.decode(data))
+
     def resolve(self) -> None:
         """Build the payload types now, so that a wrong annotation is found at the start and not in the middle of a run."""
         _ = self._arguments, self._result
@@ -166,8 +175,16 @@ class Signature:
 
     @cached_property
     def _result(self) -> Payload:
-        annotation = self._hints.get("return", Any)
+        annotation = _without_pending(self._hints.get("return", Any))
         return Payload(None if annotation is type(None) else annotation, f"result of {self.where}")
+
+
+def _without_pending(annotation: Any) -> Any:
+    """What a step may return in the end: of ``Receipt | mg.Pending`` the ``Receipt``."""
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return annotation
+    left = tuple(one for one in get_args(annotation) if one is not Pending)
+    return annotation if len(left) == len(get_args(annotation)) else Union[left]  # noqa: UP007 - made at run time
 
 
 def accepts_none_first(function: Callable[..., Any]) -> bool:

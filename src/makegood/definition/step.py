@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from datetime import timedelta
 
+    from makegood.definition.completion import Pending
+
 P = ParamSpec("P")
 R = TypeVar("R")
 U = TypeVar("U")
@@ -284,9 +286,9 @@ class Step(Generic[P, R]):
 
 
 @overload
-def step(function: Callable[P, Coroutine[Any, Any, R]], /) -> Step[P, R]: ...
+def step(function: Callable[P, Coroutine[Any, Any, R | Pending]], /) -> Step[P, R]: ...
 @overload
-def step(function: Callable[P, R], /) -> Step[P, R]: ...
+def step(function: Callable[P, R | Pending], /) -> Step[P, R]: ...
 @overload
 def step(
     *,
@@ -355,12 +357,14 @@ if TYPE_CHECKING:
 
     class _StepDecorator(Protocol):
         @overload
-        def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Step[P, R]: ...
+        def __call__(self, function: Callable[P, Coroutine[Any, Any, R | Pending]], /) -> Step[P, R]: ...
         @overload
-        def __call__(self, function: Callable[P, R], /) -> Step[P, R]: ...
+        def __call__(self, function: Callable[P, R | Pending], /) -> Step[P, R]: ...
 
     class _BestEffortDecorator(Protocol):
         @overload
-        def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Step[P, R | None]: ...
+        def __call__(
+            self, function: Callable[P, Coroutine[Any, Any, R | Pending]], /
+        ) -> Step[P, R | None]: ...
         @overload
-        def __call__(self, function: Callable[P, R], /) -> Step[P, R | None]: ...
+        def __call__(self, function: Callable[P, R | Pending], /) -> Step[P, R | None]: ...

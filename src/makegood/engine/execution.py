@@ -14,7 +14,7 @@ import msgspec
 from makegood.definition.payload import NULL
 from makegood.definition.retry import wait_before
 from makegood.definition.signal import check_signal
-from makegood.engine import journal
+from makegood.engine import journal, pending
 from makegood.engine.children import facts_of_ending
 from makegood.engine.determinism import fits, mismatch, stands_still
 from makegood.engine.folds import FOLDS, apply
@@ -22,7 +22,7 @@ from makegood.engine.nested import SagaUndone, undone
 from makegood.engine.operator import facts_for
 from makegood.engine.patches import recorded_patches
 from makegood.engine.reactions import REACTIONS
-from makegood.engine.run import EXHAUSTED, OPEN, PROBING, UNDO_EXHAUSTED, UNDOING, RunState
+from makegood.engine.run import EXHAUSTED, OPEN, PENDING, PROBING, UNDO_EXHAUSTED, UNDOING, RunState
 from makegood.engine.saga import cause, ending_of_rollback, termination, undo_plan
 from makegood.errors import NotDurable, PayloadError
 from makegood.failure import Failure
@@ -121,13 +121,33 @@ class Execution(msgspec.Struct, gc=False, eq=False):
         """An attempt of a step, or of its compensation, ended without a result: decide what follows."""
         record = self.state.steps[step]
         at = self._open(at)
+        if pending.settles(record):
+            pending.settle(self, record, at, dice, ended=True)
+            return
+        if (
+            record.arrived is not None and record.arrived.failure is not None
+        ):  # which says more than the attempt
+            failure, unknown, lost, fatal = record.arrived.failure, False, False, record.arrived.fatal
         then: Literal["retry", "probe", "give up"]
         then, retry_at = self._after_failure(record, at, dice, fatal=fatal, lost=lost)
-        if unknown and record.state is OPEN and self.program.steps[step].probe_function is not None:
+        if (
+            unknown
+            and record.state in (OPEN, PENDING)
+            and self.program.steps[step].probe_function is not None
+        ):
             then, retry_at = "probe", 0.0
         self._record(journal.AttemptFailed(step, attempt, failure, then, unknown, lost, fatal, retry_at), at)
         if then == "give up":
             self._give_up(record, at)
+
+    def step_pending(self, step: int, attempt: int, due: float, at: float, dice: float) -> None:
+        """The attempt's function has ended; somebody outside is going to complete it, until ``due`` (0: whenever)."""
+        record = self.state.steps[step]
+        if record.cancelled:
+            self.attempt_failed(step, attempt, pending.NO_LONGER_AWAITED, at, dice, unknown=True)
+        else:
+            self._record(journal.StepPending(step, attempt, due), at)
+            pending.settle(self, record, at, dice)
 
     def probe_found(self, step: int, result: msgspec.Raw, at: float) -> None:
         self._record(journal.ProbeAnswered(step, "done", "complete", result), at)
@@ -136,6 +156,9 @@ class Execution(msgspec.Struct, gc=False, eq=False):
         """The probe says that the step did not take effect, or (with a failure) could not tell."""
         record = self.state.steps[step]
         at = self._open(at)
+        if pending.settles(record):
+            pending.settle(self, record, at, dice, ended=True)
+            return
         then, retry_at = self._after_failure(
             record, at, dice, fatal=record.fatal, lost=record.lost, counted=True
         )
@@ -152,7 +175,7 @@ class Execution(msgspec.Struct, gc=False, eq=False):
         if timer in self.state.timers:
             self._record(journal.TimerFired(timer), at)
 
-    def act(self, request: Request, at: float) -> None:
+    def act(self, request: Request, at: float, dice: float = 0.5) -> None:
         """Carry out what an operator asks for.
 
         Raises:
@@ -161,14 +184,16 @@ class Execution(msgspec.Struct, gc=False, eq=False):
         """
         facts = facts_for(request, self.state)
         for fact in facts:
-            if isinstance(fact, journal.StepCompleted):
-                self.program.steps[fact.step].signature.decode_result(fact.result)
+            if isinstance(fact, journal.StepCompleted) or pending.is_result(fact):
+                self.program.steps[fact.step].signature.check_result(fact.result)
             elif isinstance(fact, journal.SignalReceived):
                 check_signal(fact.name, fact.payload, self.program.declared_signal(fact.name))
             elif isinstance(fact, journal.UpdateAccepted):
                 self.program.check_update(self.state.id, fact.name, fact.value)
         for fact in facts:
             self._record(fact, at)
+            if isinstance(fact, journal.CompletionArrived):
+                pending.settle(self, self.state.steps[fact.step], at, dice)
 
     def terminate(self) -> None:
         """End at once: nothing more of the workflow runs."""
@@ -208,6 +233,7 @@ class Execution(msgspec.Struct, gc=False, eq=False):
                 self.attempt_failed(
                     record.number, record.attempts + 1, LOST, at, dice, unknown=unknown, lost=True
                 )
+        pending.recover(self, at, dice)
         if self.program.winding_up:  # corrected code may fail again, and at another place
             self._open(at)
             self._wind_up()
@@ -409,7 +435,7 @@ class Execution(msgspec.Struct, gc=False, eq=False):
     def _after_failure(
         self, record: StepRecord, at: float, dice: float, *, fatal: bool, lost: bool, counted: bool = False
     ) -> tuple[Literal["retry", "give up"], float]:
-        if record.cancelled and record.state in (OPEN, PROBING):
+        if record.cancelled and record.state in (OPEN, PENDING, PROBING):
             return "give up", 0.0
         if lost:
             return "retry", at

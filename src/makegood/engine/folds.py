@@ -70,9 +70,21 @@ def _attempt_failed(run: RunState, event: journal.AttemptFailed) -> None:
         event.lost,
     )
     step.failures += not event.lost
+    step.arrived = None
     step.fatal = event.fatal
     if not undoing:
         step.unknown = step.unknown or event.unknown
+
+
+def _step_pending(run: RunState, event: journal.StepPending) -> None:
+    run.move(event.step, "pending").retry_at = event.due
+
+
+def _completion_arrived(run: RunState, event: journal.CompletionArrived) -> None:
+    step = run.steps[event.step]
+    if not step.in_flight or step.arrived is not None:
+        raise run.misplaced(event)
+    step.arrived = event
 
 
 def _probe_answered(run: RunState, event: journal.ProbeAnswered) -> None:
@@ -260,6 +272,8 @@ FOLDS: dict[type[journal.Event], Callable[[RunState, Any], None]] = {
     journal.ChildScheduled: _child_scheduled,
     journal.StepCompleted: _step_completed,
     journal.AttemptFailed: _attempt_failed,
+    journal.StepPending: _step_pending,
+    journal.CompletionArrived: _completion_arrived,
     journal.ProbeAnswered: _probe_answered,
     journal.StepFailed: _step_failed,
     journal.StepSkipped: _step_skipped,

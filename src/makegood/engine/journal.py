@@ -59,6 +59,25 @@ class AttemptFailed(Event, frozen=True):
     retry_at: float = 0.0
 
 
+class StepPending(Event, frozen=True):
+    """The attempt's function has ended; somebody outside is going to complete it, until ``due`` (0: whenever)."""
+
+    step: int
+    attempt: int
+    due: float = 0.0
+
+
+class CompletionArrived(Event, frozen=True):
+    """Somebody outside says that the step is done, with this result; or that this attempt of it failed."""
+
+    step: int
+    attempt: int
+    by: str
+    result: msgspec.Raw = NULL
+    failure: Failure | None = None
+    fatal: bool = False
+
+
 class ProbeAnswered(Event, frozen=True):
     """The probe settled an unknown outcome, or could not."""
 
@@ -293,6 +312,8 @@ Fact: TypeAlias = (
     RunStarted
     | StepCompleted
     | AttemptFailed
+    | StepPending
+    | CompletionArrived
     | ProbeAnswered
     | StepFailed
     | StepSkipped

@@ -8,15 +8,19 @@ import msgspec
 
 from makegood.definition.payload import NULL
 from makegood.engine import journal
+from makegood.engine.pending import arrival
 from makegood.engine.run import EXHAUSTED, RunState, Status
 from makegood.errors import NotPossible
+from makegood.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from makegood.engine.run import StepRecord
 
-Action: TypeAlias = Literal["retry", "skip", "resolve", "cancel", "terminate", "signal", "update"]
+Action: TypeAlias = Literal[
+    "retry", "skip", "resolve", "cancel", "terminate", "signal", "update", "complete", "fail"
+]
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -25,6 +29,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     ``step`` names the parked step, "" for the only one; ``result`` is JSON: what a step is resolved with, or what a signal
     or an update carries; ``compensate``: what was done is to be undone, for ``terminate``. ``name`` and ``id`` are the
     signal's or the update's.
+    ``attempt``, ``failure`` and ``fatal`` are an external completion's, whose ``step`` is a number.
     """
 
     action: Action
@@ -35,6 +40,9 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     compensate: bool = False
     name: str = ""
     id: str = ""
+    attempt: int = 0
+    failure: Failure | None = None
+    fatal: bool = False
 
 
 def facts_for(request: Request, run: RunState) -> list[journal.AnyEvent]:
@@ -44,7 +52,7 @@ def facts_for(request: Request, run: RunState) -> list[journal.AnyEvent]:
         NotPossible: the run's state does not admit it.
     """
     match request.action:
-        case "cancel" | "terminate" | "signal" | "update":
+        case "cancel" | "terminate" | "signal" | "update" | "complete" | "fail":
             if run.status_ is not None:
                 raise has_ended(request, run.id, run.status_)
             return WHENEVER[request.action](request, run)
@@ -76,6 +84,8 @@ def has_ended(request: Request, run_id: str, status: str) -> NotPossible:
         "signal": f"takes no signal {request.name}",
         "update": f"answers no update {request.name}",
         "cancel": "cannot be cancelled",
+        "complete": f"takes no completion of step {request.step}",
+        "fail": f"takes no failure of step {request.step}",
     }
     refused = refusals.get(request.action, f"cannot {request.action}")
     return NotPossible(f"run {run_id} {refused}: it has already ended, {status}.")
@@ -129,6 +139,8 @@ WHENEVER: dict[str, Callable[[Request, RunState], list[journal.AnyEvent]]] = {
     "terminate": _terminate,
     "signal": _signal,
     "update": _update,
+    "complete": arrival,
+    "fail": arrival,
 }
 """What is possible in every state of a run that has not ended."""
 

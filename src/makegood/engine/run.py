@@ -7,6 +7,7 @@ A step:
      │ │                                   ├─ retry ────▶ OPEN
      │ └──AttemptFailed: give up─▶ EXHAUSTED ◀─ give up ┘
      │                               ├─ StepFailed ──▶ FAILED
+     ├──StepPending──▶ PENDING ── as OPEN: StepCompleted, AttemptFailed
      └──StepCompleted──▶ DONE ◀──────┼─ StepCompleted (resolved by an operator)
                                      ├─ StepSkipped ─▶ SKIPPED
                                      └─ OperatorActed: retry ─▶ OPEN
@@ -49,6 +50,7 @@ class StepState(StrEnum):
     UNDO_EXHAUSTED = "undo exhausted"
     UNDONE = "undone"
     RESIDUE = "residue"
+    PENDING = "pending"
 
 
 class Status(StrEnum):
@@ -62,7 +64,7 @@ class Status(StrEnum):
     TERMINATED = "TERMINATED"
 
 
-OPEN, PROBING, EXHAUSTED, DONE, FAILED, SKIPPED, UNDOING, UNDO_EXHAUSTED, UNDONE, RESIDUE = StepState
+OPEN, PROBING, EXHAUSTED, DONE, FAILED, SKIPPED, UNDOING, UNDO_EXHAUSTED, UNDONE, RESIDUE, PENDING = StepState
 
 STEP_TRANSITIONS: dict[tuple[StepState, str], StepState] = {
     (OPEN, "completed"): DONE,
@@ -70,6 +72,11 @@ STEP_TRANSITIONS: dict[tuple[StepState, str], StepState] = {
     (OPEN, "probe"): PROBING,
     (OPEN, "give up"): EXHAUSTED,
     (OPEN, "failed"): FAILED,
+    (OPEN, "pending"): PENDING,
+    (PENDING, "completed"): DONE,
+    (PENDING, "retry"): OPEN,
+    (PENDING, "probe"): PROBING,
+    (PENDING, "give up"): EXHAUSTED,
     (PROBING, "probed: complete"): DONE,
     (PROBING, "probed: retry"): OPEN,
     (PROBING, "probed: give up"): EXHAUSTED,
@@ -88,9 +95,9 @@ STEP_TRANSITIONS: dict[tuple[StepState, str], StepState] = {
     (UNDO_EXHAUSTED, "undo skipped"): RESIDUE,
     (UNDO_EXHAUSTED, "reopened"): UNDOING,
 }
-IN_FLIGHT = frozenset({OPEN, PROBING, EXHAUSTED})
+IN_FLIGHT = frozenset({OPEN, PENDING, PROBING, EXHAUSTED})
 LEFT = frozenset({UNDOING, UNDO_EXHAUSTED, RESIDUE})
-STANDING = LEFT | {DONE, PROBING}
+STANDING = LEFT | {DONE, PENDING, PROBING}
 MOVES: dict[str, dict[StepState, tuple[StepState, int]]] = {}  # the table, with the change of steps in flight
 for (_before, _happening), _after in STEP_TRANSITIONS.items():
     _difference = (_after in IN_FLIGHT) - (_before in IN_FLIGHT)
@@ -113,7 +120,7 @@ class StepRecord(msgspec.Struct, gc=False):
     arguments: msgspec.Raw
     undoable: bool
     critical: bool
-    retry_at: float
+    retry_at: float  # of a pending attempt: when its time is over (0: never)
     state: StepState = OPEN
     attempts: int = 0  # that ended; of the compensation once that is under way
     failures: int = 0  # attempts that count against the retries
@@ -125,6 +132,7 @@ class StepRecord(msgspec.Struct, gc=False):
     failure: Failure | None = None
     child: str = ""  # the id of the run that it is
     residue: tuple[str, ...] = ()  # what that run left open
+    arrived: journal.CompletionArrived | None = None  # from outside, and not taken yet
 
     @property
     def in_flight(self) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from makegood.engine import journal
-from makegood.engine.run import OPEN, PROBING, UNDOING
+from makegood.engine.pending import NO_LONGER_AWAITED, OVERDUE
+from makegood.engine.run import OPEN, PENDING, PROBING, UNDOING
 from makegood.worker.executor import Job
 from makegood.worker.timers import Alarm
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from makegood.engine.run import StepRecord
+    from makegood.failure import Failure
     from makegood.worker.live import LiveRun
     from makegood.worker.worker import Worker
 
@@ -29,6 +31,8 @@ def resume(worker: Worker, run: LiveRun, at: float, *, slept: bool) -> None:
                 worker.children.look(run.id, record.number)
         elif record.state is PROBING:
             submit(worker, run, record, "probe")
+        elif record.state is PENDING:
+            _await_completion(worker, run, record)
         elif run.execution.waits(record, at, slept=slept) and not (record.cancelled and record.state is OPEN):
             _wait_for_attempt(worker, run, record)
     fresh = run.execution.fresh_timers()
@@ -94,6 +98,29 @@ def _wait_for_attempt(worker: Worker, run: LiveRun, record: StepRecord) -> None:
         run.waits[record.number] = Alarm(worker.loop, worker.now, record.retry_at, begin)
 
 
+def _on_step_pending(worker: Worker, run: LiveRun, event: journal.StepPending) -> None:
+    record = run.state.steps[event.step]
+    if record.state is PENDING and record.attempts + 1 == event.attempt and event.step not in run.waits:
+        _await_completion(worker, run, record)
+
+
+def _await_completion(worker: Worker, run: LiveRun, record: StepRecord) -> None:
+    """Give a pending attempt up when its time is over."""
+
+    def expire() -> None:
+        run.waits.pop(record.number, None)
+        _give_up_pending(worker, run, record, OVERDUE)
+
+    if record.retry_at:
+        run.waits[record.number] = Alarm(worker.loop, worker.now, record.retry_at, expire)
+
+
+def _give_up_pending(worker: Worker, run: LiveRun, record: StepRecord, failure: Failure) -> None:
+    number, attempt, dice = record.number, record.attempts + 1, worker.dice()
+    execution = run.execution
+    worker.tell(run, lambda at: execution.attempt_failed(number, attempt, failure, at, dice, unknown=True))
+
+
 def _on_compensation_scheduled(worker: Worker, run: LiveRun, event: journal.CompensationScheduled) -> None:
     record = run.state.steps[event.step]
     if record.child:
@@ -124,7 +151,10 @@ def _on_step_cancelled(worker: Worker, run: LiveRun, event: journal.StepCancelle
     alarm = run.waits.pop(event.step, None)
     if alarm is not None:
         alarm.cancel()
-    worker.tell(run, run.execution.step_stopped, event.step)
+    if record.state is PENDING:
+        _give_up_pending(worker, run, record, NO_LONGER_AWAITED)
+    else:
+        worker.tell(run, run.execution.step_stopped, event.step)
 
 
 def _on_timer_started(worker: Worker, run: LiveRun, event: journal.TimerStarted) -> None:
@@ -160,6 +190,7 @@ HANDLERS: dict[type[journal.Event], Callable[[Worker, LiveRun, Any], None]] = {
     journal.ChildScheduled: _on_child_scheduled,
     journal.AttemptFailed: _on_attempt_failed,
     journal.ProbeAnswered: _on_attempt_failed,
+    journal.StepPending: _on_step_pending,
     journal.CompensationScheduled: _on_compensation_scheduled,
     journal.OperatorActed: _on_operator_acted,
     journal.StepCancelled: _on_step_cancelled,

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from makegood.definition.completion import PENDING
 from makegood.definition.step import NotDone
 from makegood.engine.coroutine import CoroutineProgram
 from makegood.engine.execution import Execution
@@ -161,7 +162,13 @@ class Worker:
         Raises:
             NotPossible, PayloadError: the state does not admit it; nothing was changed.
         """
-        run.execution.act(request, self.now())
+        waited = {number: run.state.steps[number].state for number in run.waits} if request.attempt else {}
+        run.execution.act(request, self.now(), self.dice())
+        for number, state in waited.items():
+            if (
+                run.state.steps[number].state is not state
+            ):  # completed from outside: nothing to wait for any more
+                run.waits.pop(number).cancel()
         if run.state.status_ is not None:
             run.entry = NOTHING  # what is being committed is not carried out any more
             self._stop_work(run)
@@ -330,10 +337,12 @@ class Worker:
             return  # nobody waits for it any more
         del run.jobs[step]
         execution = run.execution
-        if job.kind == "undo":
+        if job.kind == "undo" and value is not PENDING:
             self.tell(run, execution.compensation_completed, step, job.number)
         elif job.kind == "probe" and (isinstance(value, NotDone) or value is NotDone):
             self.tell(run, lambda at: execution.probe_found_nothing(step, at, self.dice()))
+        elif value is PENDING and job.kind == "do":
+            self._pending(job)
         else:
             try:
                 result = job.definition.signature.encode_result(value)
@@ -344,6 +353,17 @@ class Worker:
                 self.tell(run, execution.step_completed, step, job.number, result)
             else:
                 self.tell(run, execution.probe_found, step, result)
+
+    def _pending(self, job: Job) -> None:
+        """Somebody outside is going to complete the attempt; its time limit begins anew."""
+        execution, dice = job.run.execution, self.dice()
+        limit_seconds = job.definition.options_.timeout_seconds
+
+        def pend(at: float) -> None:
+            due = at + limit_seconds if limit_seconds else 0.0
+            execution.step_pending(job.step_number, job.number, due, at, dice)
+
+        self.tell(job.run, pend)
 
     def _transacted(self, job: Job, result: msgspec.Raw) -> bool:
         """A transaction is about to be committed: True if its run has recorded it."""
