@@ -29,6 +29,7 @@ from tests.faults.harness import Case, Fault
 LABEL_FAILS: Any = {("do", "label"): ["fail"]}
 CHARGED = Fault("write", 5, "before")  # charge took effect, its result is not recorded
 RESERVED = Fault("write", 6, "before")  # charge is recorded; so is the intent to reserve
+ASKED = Fault("write", 5, "acknowledged")  # the approval is pending
 BOOKED = Fault("write", 4, "inside")  # in the transaction that books
 CARRIED = Fault("write", 8, "unacknowledged")  # a grandchild has ended, and its parent has not heard of it
 STARTED = Fault("write", 3, "acknowledged")
@@ -307,6 +308,30 @@ def gives_a_compensation_no_result(patch: Any) -> None:
     )
 
 
+def forgets_an_early_completion(patch: Any) -> None:
+    original = folds.FOLDS[journal.CompletionArrived]
+
+    def arrived(state: Any, event: Any) -> None:
+        if state.steps[event.step].state is not run.OPEN:
+            original(state, event)
+
+    patch.setitem(folds.FOLDS, journal.CompletionArrived, arrived)
+
+
+def takes_a_pending_attempt_for_lost(patch: Any) -> None:
+    original = execution.Execution.recover
+
+    def recover(self: Any, at: float, dice: float) -> None:
+        for record in self.state.steps.values():
+            if record.state is run.PENDING:
+                self.attempt_failed(
+                    record.number, record.attempts + 1, execution.LOST, at, dice, unknown=False, lost=True
+                )
+        original(self, at, dice)
+
+    patch.setattr(execution.Execution, "recover", recover)
+
+
 def records_a_transactions_result_in_a_second_commit(patch: Any) -> None:
     original = SqliteStore.transact
 
@@ -555,6 +580,10 @@ BREAKAGES = [
     Breakage(tells_an_answer_before_it_is_durable, "G3", Case(commit_seconds=0.5), "asked"),
     Breakage(shows_a_view_before_it_is_durable, "G3", Case(commit_seconds=0.5), "asked"),
     Breakage(handles_an_update_twice, "I7", Case(), "asked"),
+    Breakage(forgets_an_early_completion, "I7", Case({("do", "approve"): ["early"]}), "approval"),
+    Breakage(
+        takes_a_pending_attempt_for_lost, "I2", Case({("do", "approve"): ["late"]}, (ASKED,)), "approval"
+    ),
     Breakage(
         records_a_transactions_result_in_a_second_commit,
         "I11",

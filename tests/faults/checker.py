@@ -299,7 +299,7 @@ def _clients(
 ) -> Iterator[Violation]:
     for said in evidence.said:
         story = stories.get(said.run_id)
-        if said.what not in ("started", "cancelled", "ended"):
+        if said.what not in ("started", "cancelled", "ended", "completed", "failed"):
             continue
         if story is None:
             yield Violation("I1", said.run_id, f"a client was told that it is {said.what}, and it is lost")
@@ -309,6 +309,13 @@ def _clients(
             durable = first.ticket if first else 0
         elif said.what == "cancelled":
             durable = story.cancel_requested
+        elif said.what in ("completed", "failed"):
+            step = story.steps[said.detail]
+            durable = max((ticket for ticket in step.arrived if ticket < said.ticket), default=0)
+            if said.what == "completed" and not step.done:
+                yield Violation(
+                    "I7", said.run_id, f"the completion of {step.name} was acknowledged, and is lost"
+                )
         else:
             durable = story.ending.ticket if story.ending else 0
             yield from _told(story, said.detail)

@@ -131,7 +131,8 @@ class Services:
         behaviour = self._behaviour(call)
         if behaviour == "fail":
             raise Refused(f"ask {step}")
-        self._take_effect(call)
+        if behaviour != "refuses":
+            self._take_effect(call)
         await self.watch("after", fate)
         if behaviour == "silent":
             return

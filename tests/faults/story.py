@@ -54,7 +54,7 @@ class StepStory:
     child: str = ""  # the id of the run that it is
     child_ended: str = ""  # as its parent was told
     left_open: list[str] = field(default_factory=list)  # of that run
-    arrived: int = 0
+    arrived: list[int] = field(default_factory=list)
 
     @property
     def settled(self) -> int:
@@ -209,7 +209,7 @@ class Story:
             self.violated("I3", f"a completion of step {step.name} is accepted after it was settled")
         if not fact.event.get("by"):
             self.violated("I9", "a completion is recorded without who sent it")
-        step.arrived = fact.ticket
+        step.arrived.append(fact.ticket)
 
     def _probe_answered(self, fact: Fact, step: StepStory) -> None:
         event = fact.event

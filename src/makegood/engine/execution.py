@@ -22,7 +22,8 @@ from makegood.engine.nested import SagaUndone, undone
 from makegood.engine.operator import facts_for
 from makegood.engine.patches import recorded_patches
 from makegood.engine.reactions import REACTIONS
-from makegood.engine.run import EXHAUSTED, OPEN, PENDING, PROBING, UNDO_EXHAUSTED, UNDOING, RunState
+from makegood.engine.retrying import after_failure
+from makegood.engine.run import EXHAUSTED, OPEN, PENDING, UNDO_EXHAUSTED, UNDOING, RunState
 from makegood.engine.saga import cause, ending_of_rollback, termination, undo_plan
 from makegood.errors import NotDurable, PayloadError
 from makegood.failure import Failure
@@ -30,7 +31,6 @@ from makegood.failure import Failure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from makegood.definition.step import Compensation, StepOptions
     from makegood.definition.workflow import Workflow
     from makegood.engine.operator import Request
     from makegood.engine.program import Program
@@ -129,7 +129,8 @@ class Execution(msgspec.Struct, gc=False, eq=False):
         ):  # which says more than the attempt
             failure, unknown, lost, fatal = record.arrived.failure, False, False, record.arrived.fatal
         then: Literal["retry", "probe", "give up"]
-        then, retry_at = self._after_failure(record, at, dice, fatal=fatal, lost=lost)
+        definition = self.program.steps[step]
+        then, retry_at = after_failure(definition, record, at, dice, fatal=fatal, lost=lost)
         if (
             unknown
             and record.state in (OPEN, PENDING)
@@ -159,8 +160,8 @@ class Execution(msgspec.Struct, gc=False, eq=False):
         if pending.settles(record):
             pending.settle(self, record, at, dice, ended=True)
             return
-        then, retry_at = self._after_failure(
-            record, at, dice, fatal=record.fatal, lost=record.lost, counted=True
+        then, retry_at = after_failure(
+            self.program.steps[step], record, at, dice, fatal=record.fatal, lost=record.lost, counted=True
         )
         outcome: Literal["not done", "unknown"] = "not done" if failure is None else "unknown"
         self._record(journal.ProbeAnswered(step, outcome, then, NULL, failure, retry_at), at)
@@ -424,24 +425,6 @@ class Execution(msgspec.Struct, gc=False, eq=False):
         self._undo_plan = undo_plan(self.state)
 
     # ---- what follows a failed attempt ---------------------------------------------------------------------------
-
-    def _policy(self, record: StepRecord) -> StepOptions | Compensation:
-        definition = self.program.steps[record.number]
-        if record.state in (UNDOING, UNDO_EXHAUSTED):
-            assert definition.undo is not None
-            return definition.undo
-        return definition.options_
-
-    def _after_failure(
-        self, record: StepRecord, at: float, dice: float, *, fatal: bool, lost: bool, counted: bool = False
-    ) -> tuple[Literal["retry", "give up"], float]:
-        if record.cancelled and record.state in (OPEN, PENDING, PROBING):
-            return "give up", 0.0
-        if lost:
-            return "retry", at
-        failures = record.failures + (not counted)
-        wait = None if fatal else wait_before(self._policy(record).retry, failures + 1, dice)
-        return ("give up", 0.0) if wait is None else ("retry", at + wait)
 
     def _only_forward(self, record: StepRecord) -> bool:
         return self.state.pivoted and record.critical
