@@ -172,7 +172,7 @@ async def test_another_process_completes_it(tmp_path: Path) -> None:
     async with mg.Engine(url) as worker, mg.Engine(url, work=False) as client:
         run = await worker.start(approve, "o")
         await pending(run)
-        with pytest.raises(mg.NotPossible, match="does not fit the annotation"):
+        with pytest.raises(mg.PayloadError, match="does not fit the annotation"):
             await client.complete(TOKENS[0], 7)
         await client.complete(TOKENS[0], Approval("ann"))
         assert await run.result() == Approval("ann")
