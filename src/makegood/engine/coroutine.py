@@ -6,11 +6,13 @@ way (steps, timers) is left in ``decisions``.
 
 from __future__ import annotations
 
+import gc
 from asyncio import CancelledError, _get_running_loop, _set_running_loop
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from makegood.definition.keys import checked_run_id
 from makegood.definition.scope import current_scope
+from makegood.engine.cancellation import Cancellation
 from makegood.engine.children import ChildCall, default_id
 from makegood.engine.journal import (
     ChildScheduled,
@@ -67,7 +69,9 @@ class CoroutineProgram(DeterministicLoop):
     _signals: Signals | None = None
     _saga_count = 0
     _child_ids: frozenset[str] | set[str] = frozenset()
-    _cancelled = False
+    _cancellation: Cancellation | None = None
+    _frozen = False
+    _refusals = 0
     _chance: Chance | None = None
     _patches: Patches | None = None
     _updates: Updates | None = None
@@ -116,7 +120,7 @@ class CoroutineProgram(DeterministicLoop):
             self._drive()
 
     def cancel(self, reason: str) -> None:
-        self._cancelled = True
+        self._cancellation = Cancellation(reason, len(self.steps))
         if self.finished:
             self._cancel_calls()
         elif self._main is not None:
@@ -160,6 +164,7 @@ class CoroutineProgram(DeterministicLoop):
         with self._inside():
             if self._main is not None:
                 self._discard(self._main.get_coro())
+                self._context.run(self._main.stop)
             self._finish(error)
         self.error = error
 
@@ -167,22 +172,40 @@ class CoroutineProgram(DeterministicLoop):
         if self._closed:
             return
         self._closed = True
-        if self._main is not None:
-            if not self._main.finished:
-                self._discard(self._main.get_coro())
-            self._main.waiting_for = None
+        if self._main is not None and not (self._main.finished or self.finished):
+            self._discard(self._main.get_coro())
+        stubborn = self._discard_tasks()
+        with self._inside():
+            self._context.run(self._let_go)
+            if stubborn:  # the collector must not come upon it in the middle of another run
+                gc.collect()
+
+    def _discard_tasks(self) -> bool:
+        """Whether one of them refuses to be closed."""
+        stubborn = False
         for task in self._tasks.values():
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - no public way
-                self._discard(task.get_coro())
+                coroutine = task.get_coro()
+                self._discard(coroutine)
+                stubborn = stubborn or getattr(coroutine, "cr_frame", None) is not None
+        return stubborn
+
+    def _let_go(self) -> None:
+        """Undo all references, as the program, its context and its tasks refer to each other: no collector is needed.
+
+        A coroutine that refuses to be closed is finalized here, where its steps and timers get nowhere.
+        """
+        if self._main is not None:
+            self._main.stop()
+        self._ready.clear()
+        self._tasks.clear()
         self._signals = None
-        # The program, its context and its tasks refer to each other: let go, so that no collector is needed.
         self._main, self._context, self._updates = None, NO_CONTEXT, None
         if self.error is not None:
             self.error.__traceback__ = None  # its frames hold on to everything that was ever called
             self.error = None
         self.value = None
-        self._ready.clear()
         self._calls.clear()
         self._timers.clear()
         self._rejected.clear()
@@ -212,13 +235,15 @@ class CoroutineProgram(DeterministicLoop):
                 self._context.run(main.wake)
             if self._ready:
                 self._pump()
+            if self._cancellation is not None and not main.finished:
+                self._insist(main, self._cancellation)
             if main.finished and not self.finished:
                 self.value = main.value
                 self._finish(main.error or self._overlooked())
             if self.rollbacks:
                 self._settle_sagas()
             signals = self._signals
-            if signals is not None:
+            if signals is not None and not self._frozen:
                 self.decisions += signals.change()
             self.idle = not (
                 self._calls
@@ -231,6 +256,20 @@ class CoroutineProgram(DeterministicLoop):
         finally:
             _set_running_loop(outer)
 
+    def _insist(self, main: MainTask, cancellation: Cancellation) -> None:
+        """Cancel it again, as long as it waits for anything but steps that it called since, or a saga's rollback."""
+        try:
+            cancellation.check(self.name, len(self.steps))
+            while not (main.finished or self.rollbacks or cancellation.admits(self._calls)):
+                cancellation.deliveries += 1
+                main.cancel(cancellation.reason or None)
+                for task in list(self._tasks.values()):
+                    task.cancel()
+                self._pump()
+                cancellation.check(self.name, len(self.steps))
+        except NotDurable as ignored:
+            self.fail(ignored)
+
     def _overlooked(self) -> BaseException | None:
         """The failure of a step that the workflow never awaited."""
         for call in self._rejected:
@@ -239,7 +278,11 @@ class CoroutineProgram(DeterministicLoop):
         return None
 
     def _finish(self, error: BaseException | None) -> None:
-        """The workflow is over: end what it left behind. Steps are waited for after a return, cancelled after an error."""
+        """The workflow is over: end what it left behind.
+
+        After an error or a cancellation that is everything. After a return, steps that it called and never awaited are
+        waited for; what it has waited for and given up on is cancelled.
+        """
         self.finished = self.winding_up = True
         self.error = error
         if self.pivoted and error is not None:
@@ -247,8 +290,9 @@ class CoroutineProgram(DeterministicLoop):
             return
         if self._tasks:
             self._cancel_tasks()
-        if error is not None:
-            self._cancel_calls()
+        for call in list(self._calls.values()):
+            if call.was_awaited or error is not None or self._cancellation is not None:
+                call.cancel()
         if self._timers:
             for timer in list(self._timers.values()):
                 timer.cancel()
@@ -259,6 +303,7 @@ class CoroutineProgram(DeterministicLoop):
 
     def _freeze(self) -> None:
         """It failed behind its point of no return: what it decided on this way out is not to be, as it may be corrected."""
+        self._frozen = True
         self._ready.clear()
         pivots = [place for place, decision in enumerate(self.decisions, 1) if type(decision) is Pivoted]
         del self.decisions[max(pivots, default=0) :]
@@ -299,10 +344,8 @@ class CoroutineProgram(DeterministicLoop):
     def call_step(
         self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Coroutine[Any, Any, Any]:
-        if self._closed:
-            raise GeneratorExit
-        if self.finished:
-            raise UsageError(f"step {step.options_.name} was called after its workflow had ended.")
+        if self.finished or self._closed:
+            return self._refused(f"step {step.options_.name}")  # type: ignore[no-any-return] # a future, as below
         arguments = step.signature.encode_arguments(args, kwargs)
         number = len(self.steps) + 1
         options = step.options_
@@ -336,6 +379,15 @@ class CoroutineProgram(DeterministicLoop):
             after, still_open = (len(self.steps), list(self._calls)) if speaks_of_steps else (0, [])
             self.decisions.append(ViewUpdated(fields, after, still_open))
 
+    def _refused(self, what: str) -> Any:
+        """The workflow is over: an error, or, for one that swallows it over and over, a wait for ever."""
+        self._refusals += 1
+        if self._refusals > CLOSING_ROUNDS:
+            return self.create_future()
+        if self._closed:
+            raise GeneratorExit
+        raise UsageError(f"{what} was called after its workflow had ended.")
+
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
         task = super().create_task(coro, name=name, context=context)
         if self._saga_count and isinstance(task, Branch):
@@ -348,7 +400,7 @@ class CoroutineProgram(DeterministicLoop):
 
     def roll_back(self, saga: NestedSaga, error: BaseException) -> Shielded | None:
         """The block failed: have it undone, unless the whole run is going to be, or nothing is any more."""
-        if self.pivoted or self._cancelled or self._closed or (self.finished and self.error is not None):
+        if self.pivoted or self._cancellation or self._closed or (self.finished and self.error is not None):
             return None
         saga.failure, _ = cause(error)
         saga.waiter = Shielded(loop=self)
@@ -369,10 +421,9 @@ class CoroutineProgram(DeterministicLoop):
             saga.join(step)
 
     def register_rollback(self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._closed:
-            raise GeneratorExit
-        if self.finished:
-            raise UsageError(f"on_rollback({step.options_.name}) was called after its workflow had ended.")
+        if self.finished or self._closed:
+            self._refused(f"on_rollback({step.options_.name})")
+            return
         number = len(self.steps) + 1
         arguments = step.signature.encode_arguments(args, kwargs)
         self.decisions.append(RollbackRegistered(number, step.options_.name, arguments))
@@ -381,7 +432,7 @@ class CoroutineProgram(DeterministicLoop):
             self._join_saga(number)
 
     def pivot(self) -> None:
-        if self._cancelled:
+        if self._cancellation is not None:
             raise CancelledError
         if not (self.pivoted or self.finished):
             self.pivoted = True
@@ -437,5 +488,5 @@ class CoroutineProgram(DeterministicLoop):
 
     def receive(self, signal: Signal[T], limit_seconds: float | None) -> Coroutine[Any, Any, T]:
         if self._closed:
-            raise GeneratorExit
+            return self._refused(f"signal {signal.name}")  # type: ignore[no-any-return] # a future, as above
         return self._mailboxes().receive(signal, limit_seconds)

@@ -387,6 +387,11 @@ class Execution(msgspec.Struct, gc=False, eq=False):
             self._decide(self._scheduled_undo(self._undoing.number))
         elif state.rolling_back:
             self._end(ending_of_rollback(state, cancelled=state.cancelled))
+        elif (
+            state.cancel_requested
+        ):  # since the workflow has returned, while what it had given up on was being undone
+            self._undo_plan = None
+            self._close()
         else:
             self._end(journal.RunCompleted(self._result))
 

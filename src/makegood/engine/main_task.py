@@ -53,15 +53,34 @@ class Branch(asyncio.Task[Any]):
 class StepCall(Future):
     """What a workflow awaits for a step. Cancelling it (a timeout, a lost race) is a decision of the workflow."""
 
-    __slots__ = ("program",)
+    __slots__ = ("_was_awaited", "program")
 
     program: CoroutineProgram
+
+    def add_done_callback(self, function: Any, *, context: Context | None = None) -> None:
+        self._was_awaited = True
+        super().add_done_callback(function, context=context)
+
+    @property
+    def was_awaited(self) -> bool:
+        """Whether somebody has ever waited for it (the workflow function itself does so in its own way)."""
+        return hasattr(self, "_was_awaited")
 
     def cancel(self, msg: Any = None) -> bool:
         if not super().cancel(msg):
             return False
         self.program.step_cancelled(self)
         return True
+
+
+class Stopped:
+    """In the place of a coroutine that is not to go on."""
+
+    def send(self, _value: None) -> None:
+        raise StopIteration
+
+    def throw(self, _error: BaseException) -> None:
+        raise StopIteration
 
 
 class MainTask:
@@ -164,6 +183,11 @@ class MainTask:
 
     def get_coro(self) -> Coroutine[Any, Any, Any]:
         return self._coroutine
+
+    def stop(self) -> None:
+        """Let go of the coroutine. One that refuses to be closed is finalized by that: only where no call of its works."""
+        self.waiting_for = None
+        self._coroutine = Stopped()  # type: ignore[assignment] # as far as ``wake`` is concerned
 
     def get_name(self) -> str:
         return "workflow"

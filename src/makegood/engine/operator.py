@@ -100,6 +100,11 @@ def _signal(request: Request, run: RunState) -> list[journal.AnyEvent]:
 def _cancel(request: Request, run: RunState) -> list[journal.AnyEvent]:
     if run.cancel_requested:
         return []
+    if run.rolling_back:
+        raise NotPossible(
+            f"run {run.id} is being undone already, as it failed: cancelling it changes nothing. "
+            "What is possible in every state: terminate."
+        )
     if run.pivoted:
         raise NotPossible(
             f"run {run.id} cannot be cancelled: it has passed its point of no return and can only go forward. "
