@@ -21,7 +21,7 @@ from makegood.definition.workflow import Workflow
 from makegood.description import Description, RunSummary, describe, flatten
 from makegood.engine.folds import folded
 from makegood.engine.operator import Action, Request
-from makegood.engine.run import OPEN, UNDOING, Status
+from makegood.engine.run import OPEN, PROBING, UNDOING, Status
 from makegood.engine.views import view_of
 from makegood.errors import (
     JournalCorrupt,
@@ -63,7 +63,7 @@ ENDINGS: dict[Status, type[RunError]] = {
     Status.TERMINATED: RunTerminated,
 }
 
-ACTIVE = frozenset({OPEN, UNDOING})
+ACTIVE = frozenset({OPEN, PROBING, UNDOING})
 CHILDREN_LIMIT = 100
 
 
@@ -331,9 +331,25 @@ class RunHandle(Generic[R]):
             why_not = await backend.waiting_for(self.id)
             if why_not:
                 description = msgspec.structs.replace(description, waiting_for=why_not)
-        awaited = [step.child for step in description.steps if step.child and step.state in ACTIVE]
-        found = [await backend.find(child) for child in awaited[:CHILDREN_LIMIT]]
-        return description.with_children({row.id: row.status for row in found if row is not None})
+        children: dict[str, str] = {}
+        stands = await self._stands(description, children)
+        return description.with_children(children, held_up=stands)
+
+    async def _stands(self, run: Description, seen: dict[str, str]) -> bool:
+        """Whether only an operator can get it going; notes how the children stand that it waits for, and theirs."""
+        backend = self._engine.backend
+        active = [step for step in run.steps if step.state in ACTIVE]
+        stands = run.status == Status.PARKED or bool(active)
+        for step in active:
+            row = await backend.find(step.child) if step.child and len(seen) < CHILDREN_LIMIT else None
+            if row is None:
+                stands = False
+                continue
+            seen[row.id] = row.status
+            if row.status != Status.PARKED:
+                entries = await backend.entries(row.id)
+                stands = await self._stands(describe(entries), seen) and stands
+        return stands
 
     async def view(self) -> dict[str, Any]:
         """What may be seen of the run: ``status``, ``steps_completed``, ``steps_pending`` and what it published."""

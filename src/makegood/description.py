@@ -65,8 +65,8 @@ class Description(msgspec.Struct, frozen=True):
     """A whole run.
 
     ``parked`` tells for each parked step (or "code") why; times in seconds since 1970. ``parent`` is the id of the run
-    that called it, "" if none did; ``children`` tells of the child runs that it waits for (the first hundred) how they
-    stand, by id.
+    that called it, "" if none did; ``children`` tells of the child runs that it waits for, and of those that they wait
+    for (the first hundred), how they stand, by id. ``held_up``: only an operator can get it going, or them.
     """
 
     id: str
@@ -88,15 +88,16 @@ class Description(msgspec.Struct, frozen=True):
     signals_left: list[SignalDescription] = []
     parent: str = ""
     children: dict[str, str] = {}
+    held_up: bool = False
     version: int = 1
 
-    def with_children(self, statuses: dict[str, str]) -> Description:
+    def with_children(self, statuses: dict[str, str], *, held_up: bool) -> Description:
         """The same, knowing how the children stand that the run waits for."""
         parked = [child for child, status in statuses.items() if status == Status.PARKED]
         waiting_for = self.waiting_for
         if parked:
             waiting_for += f"; parked, waiting for an operator: {', '.join(parked)}"
-        return msgspec.structs.replace(self, children=statuses, waiting_for=waiting_for)
+        return msgspec.structs.replace(self, children=statuses, held_up=held_up, waiting_for=waiting_for)
 
 
 class HistoryItem(msgspec.Struct, frozen=True):

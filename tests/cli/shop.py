@@ -99,3 +99,8 @@ async def total(numbers: list[int]) -> int:
 @mg.workflow
 async def spread(*, width: int) -> list[str]:
     return [f"{await approve(str(number))}" for number in range(width)]
+
+
+@mg.workflow
+async def basket(order: Order) -> str:
+    return await fulfil(order)

@@ -205,3 +205,15 @@ def test_show_of_an_altered_run_is_an_error_without_traceback(makegood, edit):
     refused = makegood("show", "one", "--json")
     assert (refused.code, refused.error["type"]) == (3, "JournalCorrupt")
     assert "traceback" not in refused.error
+
+
+def test_show_tells_of_a_child_that_is_parked_and_the_child_of_its_parent(makegood, fails):
+    fails("ship", "refund", message="down")
+    makegood("run", "shop:basket", "--input", ORDER, "--id", "basket-1")
+    shown = makegood("show", "basket-1").out
+    assert "fulfil → basket-1/1-fulfil (PARKED)" in shown
+    assert "parked, waiting for an operator: basket-1/1-fulfil" in " ".join(shown.split())
+    assert ["parent", "basket-1"] in [
+        line.split() for line in makegood("show", "basket-1/1-fulfil").out.splitlines()
+    ]
+    assert "ChildScheduled" in makegood("history", "basket-1").out

@@ -377,7 +377,12 @@ async def test_a_compensation_that_parks_in_a_child_is_shown_in_its_parent_and_g
             "undoing child run ship/2-crate/2-pallet; parked, waiting for an operator: ship/2-crate/2-pallet"
         )
         assert described.children == {"ship/2-crate/2-pallet": "PARKED"}
-        assert (await run.describe()).waiting_for == "undoing child run ship/2-crate"
+        described = await run.describe()
+        assert described.held_up
+        assert described.children == {"ship/2-crate": "COMPENSATING", "ship/2-crate/2-pallet": "PARKED"}
+        assert described.waiting_for == (
+            "undoing child run ship/2-crate; parked, waiting for an operator: ship/2-crate/2-pallet"
+        )
         PORT.refused = set()
         await (await engine.get("ship/2-crate/2-pallet")).retry(by="ann")
         with pytest.raises(mg.RunCompensated):

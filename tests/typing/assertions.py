@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime
@@ -208,6 +209,24 @@ async def runs(engine: mg.Engine) -> None:
     assert_type(await engine.get("order-42"), mg.RunHandle[Any])
     await engine.start(charge, "o")  # type: ignore[arg-type]
     await engine.start("fulfil", "o")  # type: ignore[arg-type]
+
+
+@mg.workflow
+async def family(order: str) -> str:
+    assert_type(await fulfil(order, amount=2), Receipt)
+    child = mg.start_child(fulfil, order, id="child")
+    assert_type(child, mg.Child[Receipt])
+    assert_type(child.id, str)
+    assert_type(await child, Receipt)
+    first, second = await asyncio.gather(fulfil(order), mg.start_child(nothing, order))
+    assert_type(first, Receipt)
+    assert_type(second, None)
+    try:
+        await fulfil(7)  # type: ignore[arg-type]
+    except mg.ChildFailed as failed:
+        assert_type(failed.child, str)
+    await mg.start_child(charge, "o")  # type: ignore[arg-type]
+    return order
 
 
 # ---- signals -------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from makegood.cli.output import visible
-from makegood.cli.render import ACTIVE_STATES, errors_of, headline, rows_that_fit, steps_table
+from makegood.cli.render import errors_of, headline, rows_that_fit, steps_table
 from makegood.errors import PayloadError, RunError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ async def follow(handle: RunHandle[Any], output: Output, interruption: Interrupt
                 began = time.monotonic()
                 run = await handle.describe()
                 view.show(run)
-                stands = _stands(run)
+                stands = run.held_up
                 if run.ended_at is not None or (stands and stood) or stopped.done():
                     return run
                 stood = stands  # a look later it may have moved: an operator's request may lie in the store
@@ -61,11 +61,6 @@ async def follow(handle: RunHandle[Any], output: Output, interruption: Interrupt
 async def _ended(handle: RunHandle[Any]) -> None:
     with suppress(RunError, PayloadError):
         await handle.result()
-
-
-def _stands(run: Description) -> bool:
-    """Whether only an operator can get it going."""
-    return run.status == "PARKED" and all(step.state not in ACTIVE_STATES for step in run.steps)
 
 
 class _Silent:

@@ -135,7 +135,7 @@ def check_not_interrupted(
     description: Description, interruption: Interruption, store: str, module: str
 ) -> None:
     """Raise ``Interrupted`` if the user stopped the command before the run came to its end."""
-    if interruption.asked.is_set() and description.ended_at is None and description.status != "PARKED":
+    if interruption.asked.is_set() and description.ended_at is None and not description.held_up:
         raise Interrupted(
             f"stopped by {interruption.name}; what was under way is recorded. Run {description.id} goes on "
             f"with the same command, or with a worker: {command_line('worker', module, store=store)}",
@@ -156,4 +156,8 @@ def report_end(description: Description, output: Output, store: str) -> ExitCode
         output.note(ending(description), "yellow")
         if description.parked:
             output.aside(*parked_report(description, store))
+        elif description.held_up:
+            output.note(
+                f"waits for {description.waiting_for}: makegood show tells what can be done.", "yellow"
+            )
     return ExitCode.OK if completed else ExitCode.OTHERWISE
