@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-import getpass
 import random
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from makegood.backend.local import LocalBackend
 from makegood.definition.completion import read
 from makegood.definition.keys import checked_run_id
-from makegood.definition.payload import NULL
 from makegood.definition.registry import Registry
-from makegood.definition.signal import Signal, check_signal, checked_signal_id
-from makegood.definition.update import Update, checked_update_id
 from makegood.definition.workflow import Workflow
-from makegood.description import Description, RunSummary, describe, flatten
-from makegood.engine.folds import folded
-from makegood.engine.operator import Action, Request
-from makegood.engine.run import OPEN, PROBING, UNDOING, Status
-from makegood.engine.views import view_of
+from makegood.description import RunSummary
+from makegood.engine.operator import Request
+from makegood.engine.run import Status
 from makegood.errors import (
-    JournalCorrupt,
-    PayloadError,
-    RunCancelled,
-    RunCompensated,
-    RunError,
-    RunFailed,
-    RunTerminated,
     UnknownWorkflow,
-    UpdateFailed,
     UsageError,
     not_found,
 )
 from makegood.failure import Failure
+from makegood.handle import RunHandle, as_json, operator, result_of
 from makegood.store.address import store_at
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
     from types import ModuleType, TracebackType
 
@@ -48,23 +35,12 @@ if TYPE_CHECKING:
 
     from makegood.backend.protocol import Backend
     from makegood.backend.schedules import ScheduleSummary
-    from makegood.description import HistoryItem
     from makegood.engine.run import RunState
     from makegood.store.protocol import Store
 
 R = TypeVar("R")
 T = TypeVar("T")
 U = TypeVar("U")
-
-ENDINGS: dict[Status, type[RunError]] = {
-    Status.FAILED: RunFailed,
-    Status.COMPENSATED: RunCompensated,
-    Status.CANCELLED: RunCancelled,
-    Status.TERMINATED: RunTerminated,
-}
-
-ACTIVE = frozenset({OPEN, PROBING, UNDOING})
-CHILDREN_LIMIT = 100
 
 
 class Engine:
@@ -304,242 +280,3 @@ class Engine:
             RunSummary(row.key, row.id, row.workflow, row.status, row.started_at, row.ended_at, row.version)
             for row in rows
         ]
-
-
-class RunHandle(Generic[R]):
-    """One run, wherever it is being driven."""
-
-    def __init__(self, run_id: str, engine: Engine, workflow: Workflow[..., R] | None) -> None:
-        self.id = run_id
-        self._engine = engine
-        self._workflow = workflow
-
-    async def result(self) -> R:
-        """Wait for the run's end and give its result; plain JSON values if this engine does not know the workflow.
-
-        Raises:
-            RunFailed, RunCompensated, RunCancelled, RunTerminated: the run ended otherwise, with the cause.
-        """
-        return self._engine.result_of(await self._engine.backend.ending(self.id), self._workflow)  # type: ignore[no-any-return]
-
-    async def describe(self) -> Description:
-        """What the run has done, undone and left, and what it waits for."""
-        backend = self._engine.backend
-        entries = await backend.entries(self.id)
-        description = describe(entries)
-        if description.ended_at is None and not description.parked:
-            why_not = await backend.waiting_for(self.id)
-            if why_not:
-                description = msgspec.structs.replace(description, waiting_for=why_not)
-        children: dict[str, str] = {}
-        stands = await self._stands(description, children)
-        return description.with_children(children, held_up=stands)
-
-    async def _stands(self, run: Description, seen: dict[str, str]) -> bool:
-        """Whether only an operator can get it going; notes how the children stand that it waits for, and theirs."""
-        backend = self._engine.backend
-        active = [step for step in run.steps if step.state in ACTIVE]
-        stands = run.status == Status.PARKED or bool(active)
-        for step in active:
-            row = await backend.find(step.child) if step.child and len(seen) < CHILDREN_LIMIT else None
-            if row is None:
-                stands = False
-                continue
-            seen[row.id] = row.status
-            if row.status != Status.PARKED:
-                entries = await backend.entries(row.id)
-                stands = await self._stands(describe(entries), seen) and stands
-        return stands
-
-    async def view(self) -> dict[str, Any]:
-        """What may be seen of the run: ``status``, ``steps_completed``, ``steps_pending`` and what it published."""
-        return view_of(folded(await self._engine.backend.entries(self.id)))
-
-    async def watch(self) -> AsyncIterator[dict[str, Any]]:
-        """The view as it is, then each further one as it becomes durable, until the run has ended."""
-        last = b""
-        async for state in self._engine.backend.states(self.id):
-            view = view_of(state)
-            before, last = last, msgspec.json.encode(view)
-            if last != before:
-                yield view
-
-    async def update(
-        self, update: Update[T, U], value: T, /, *, id: str | None = None, by: str | None = None
-    ) -> U:
-        """Ask the workflow something, and wait for its reply.
-
-        A workflow that has no handler for it yet is waited for, and so is a worker: use ``asyncio.timeout``.
-
-        Args:
-            update: the ``mg.Update`` that the workflow has, or will have, a handler for.
-            value: what is asked.
-            id: makes it safe to ask again: the same id and value are handled once, and give the same reply, also after
-                the run has ended.
-            by: who asks, for the journal.
-
-        Raises:
-            UpdateRejected: the workflow's validator rejected it; nothing was recorded.
-            UpdateFailed: the handler raised, or the workflow ended before it had replied.
-            NotPossible: the run has ended or is being rolled back, or the id was used with another value.
-            PayloadError: the value does not fit the update's type, or is too large; nothing was sent.
-            RunNotFound: there is no such run.
-        """
-        if not isinstance(update, Update):
-            raise UsageError(f"update() takes an mg.Update, not {update!r}.")
-        request = Request(
-            "update",
-            operator(by),
-            result=update.payload.encode(value),
-            name=update.name,
-            id=secrets.token_hex(8) if id is None else checked_update_id(id),
-        )
-        answer = await self._engine.backend.update(self.id, request, is_new=id is None)
-        if answer.failure is not None:
-            raise UpdateFailed(self.id, update.name, answer.failure)
-        return update.reply.decode(answer.reply)  # type: ignore[no-any-return]
-
-    async def history(self) -> list[HistoryItem]:
-        """The journal, event by event."""
-        return flatten(await self._engine.backend.entries(self.id))
-
-    async def verify(self) -> int:
-        """Check the journal's hashes, and that its events make sense and fit the list of runs; the number of entries.
-
-        Raises:
-            JournalCorrupt: it was altered; the message says where.
-        """
-        backend = self._engine.backend
-        row = await backend.find(self.id)
-        entries = await backend.entries(self.id)
-        told = describe(entries)
-        if row is not None and not (
-            told.id == row.id
-            and told.workflow == row.workflow
-            and (row.ended_at is None or told.status == row.status)
-        ):
-            raise JournalCorrupt(
-                f"run {row.id} is listed as {row.status} of workflow {row.workflow}, but its journal tells "
-                f"of run {told.id}, {told.status}, of workflow {told.workflow}: one of the two was altered."
-            )
-        return len(entries)
-
-    async def cancel(self, why: str = "", *, by: str | None = None) -> None:
-        """Ask the run to stop: the workflow gets ``CancelledError``, and what was done is undone."""
-        await self._request("cancel", by=by, why=why)
-
-    async def terminate(self, why: str = "", *, compensate: bool = False, by: str | None = None) -> None:
-        """End the run at once, whatever state it is in: TERMINATED. No more of its workflow's code is run.
-
-        Args:
-            compensate: first undo what was done; otherwise it is left as it is and listed as residue.
-        """
-        await self._request("terminate", by=by, why=why, compensate=compensate)
-
-    async def retry(self, step: str = "", *, why: str = "", by: str | None = None) -> None:
-        """Give a parked step or compensation a new round of attempts, or a run whose code was corrected another try."""
-        await self._request("retry", step=step, by=by, why=why)
-
-    async def skip(self, step: str = "", *, why: str = "", by: str | None = None) -> None:
-        """Go on without a parked step (its call returns None); a skipped compensation leaves its effect open: residue."""
-        await self._request("skip", step=step, by=by, why=why)
-
-    async def resolve(
-        self, result: Any = None, step: str = "", *, why: str = "", by: str | None = None
-    ) -> None:
-        """Say how a parked step turned out: it is done, with this result; a parked compensation: it was done by hand."""
-        data = as_json(result, "the result")
-        await self._request("resolve", step=step, by=by, why=why, result=data)
-
-    @overload
-    async def signal(self, signal: Signal[None], /, *, id: str = ..., by: str = ...) -> None: ...
-    @overload
-    async def signal(self, signal: Signal[T], value: T, /, *, id: str = ..., by: str = ...) -> None: ...
-    @overload
-    async def signal(self, signal: str, value: Any = ..., /, *, id: str = ..., by: str = ...) -> None: ...
-    async def signal(
-        self, signal: Signal[Any] | str, value: Any = None, /, *, id: str = "", by: str = ""
-    ) -> None:
-        """Send the run a signal; it is durable when this returns, whether the workflow waits for it yet or not.
-
-        Args:
-            signal: the ``mg.Signal``, or its name.
-            value: what it carries.
-            id: makes it safe to send again: of all signals with this id the run accepts one.
-            by: who sends it, for the journal.
-
-        Raises:
-            NotPossible: the run has ended.
-            PayloadError: the value does not fit the signal's type, or is too large; nothing was sent.
-            NoWorker: nobody has answered; the signal is stored, and the next worker delivers it.
-        """
-        if isinstance(signal, Signal):
-            name, data = signal.name, signal.payload.encode(value)
-        else:
-            name, data = signal, as_json(value, f"signal {signal}")
-        check_signal(name, data, None if self._workflow is None else self._workflow.signals.get(name))
-        request = Request("signal", by, result=data, name=name, id=checked_signal_id(id))
-        await self._engine.backend.request(self.id, request)
-
-    async def _request(
-        self,
-        action: Action,
-        *,
-        by: str | None,
-        why: str,
-        step: str = "",
-        result: msgspec.Raw = NULL,
-        compensate: bool = False,
-    ) -> None:
-        request = Request(action, operator(by), why, step, result, compensate)
-        await self._engine.backend.request(self.id, request)
-
-    def __repr__(self) -> str:
-        return f"<run {self.id}>"
-
-
-def result_of(state: RunState, workflow: Workflow[..., Any] | None) -> Any:
-    """What a run that ended like this returns, or raises."""
-    assert state.status_ is not None
-    if state.result is None:
-        raise ENDINGS[state.status_](
-            state.id,
-            state.failure,
-            step=state.failed_step or None,
-            undone=state.undone,
-            residue=state.residue,
-        )
-    return (
-        msgspec.json.decode(state.result)
-        if workflow is None
-        else workflow.signature.decode_result(state.result)
-    )
-
-
-def operator(named: str | None) -> str:
-    """Who acts: where nobody is named, the user of this process."""
-    if named is not None:
-        return named
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
-
-
-def as_json(value: Any, where: str) -> msgspec.Raw:
-    """A value of a type that this process may not know, as JSON.
-
-    Raises:
-        PayloadError: it has no JSON form.
-    """
-    try:
-        return msgspec.Raw(msgspec.json.encode(value, enc_hook=_model_json))
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
-        raise PayloadError(f"{where}: {value!r:.200} cannot be stored as JSON: {error}.") from error
-
-
-def _model_json(value: Any) -> Any:
-    dump = getattr(value, "model_dump", None)
-    if dump is None:
-        raise TypeError(f"objects of type {type(value).__qualname__} have no JSON form")
-    return dump(mode="json")
