@@ -64,7 +64,9 @@ async def sleepers(store: str, runs: int, in_flight: int) -> Measurement:
             run = await engine.get(f"sleeper-{number}")
             await run.signal(workflows.Wake, number)
 
-        await drive(started, range(min(runs, RESIDENT_RUNS)), start)  # whatever is allocated once is not theirs
+        await drive(
+            started, range(min(runs, RESIDENT_RUNS)), start
+        )  # whatever is allocated once is not theirs
         before_bytes = _resident_bytes()
         started = Measurement("sleepers", store, runs, in_flight, steps_per_run=0)
         await drive(started, range(min(runs, RESIDENT_RUNS), runs), start)
