@@ -290,3 +290,89 @@ async def test_a_run_whose_journal_cannot_be_read(
     with closing(apsw.Connection(str(path))) as connection:
         last = connection.execute("SELECT data FROM journal ORDER BY number DESC LIMIT 1").get
     assert all(name in last.decode() for name in residue)
+
+
+# ---- after undoing what was done -------------------------------------------------------------------------------------
+
+
+async def test_what_was_done_is_undone_first(port: Port) -> None:
+    async with mg.Engine("memory://") as engine:
+        run = await engine.start(loading, "Ada")
+        await until(lambda: "load" in port.begun)
+        await run.terminate("the berth is gone", compensate=True)
+        assert await left_open(run) == ()
+        assert (await run.describe()).undone == ["load", "book"]
+    assert port.begun == ["book", "load", "unload", "unbook"]
+
+
+async def test_a_run_whose_code_no_longer_fits_is_undone_without_it(port: Port) -> None:
+    @mg.workflow(name="waiting")
+    async def changed(ship: str) -> None:
+        port.begun.append("the changed code")
+        await clear(ship)
+
+    store = MemoryStore()
+    async with engine_on(store) as engine:
+        await reaches(await engine.start(waiting, "Ada", id="order-1"), "TimerStarted")
+    async with engine_on(store, changed) as engine:
+        run = await engine.get("order-1")
+        await parked(run)
+        port.begun.clear()
+        await run.terminate(compensate=True)
+        assert await left_open(run) == ()
+    assert port.begun == ["unbook"]
+
+
+async def test_a_restart_while_such_a_run_is_undone(port: Port) -> None:
+    @mg.workflow(name="waiting")
+    async def changed(ship: str) -> None:
+        port.begun.append("the changed code")
+        await clear(ship)
+
+    store = MemoryStore()
+    async with engine_on(store) as engine:
+        await reaches(await engine.start(waiting, "Ada", id="order-1"), "TimerStarted")
+    port.refused = {"unbook"}
+    async with engine_on(store, changed) as engine:
+        run = await engine.get("order-1")
+        await parked(run)
+        await run.terminate(compensate=True)
+        await reaches(run, "CompensationScheduled")
+        await reaches(run, "AttemptFailed")
+    port.begun.clear()
+    port.refused = {"unbook"}
+    async with engine_on(store, changed) as engine:
+        run = await engine.get("order-1")
+        await run.terminate("enough")
+        assert await left_open(run) == ("book",)
+    assert "the changed code" not in port.begun
+
+
+async def test_a_run_whose_steps_nobody_knows_is_not_undone_and_nothing_is_changed() -> None:
+    store = MemoryStore()
+    async with engine_on(store) as engine:
+        await reaches(await engine.start(waiting, "Ada", id="order-1"), "TimerStarted")
+    async with engine_on(store) as engine:
+        run = await engine.get("order-1")
+        before = await run.history()
+        with pytest.raises(mg.NotPossible, match=r"no live worker knows its workflow waiting.*without comp"):
+            await run.terminate(compensate=True)
+        assert await run.history() == before
+
+
+async def test_a_poisonous_run_is_undone_before_a_new_worker_takes_it_in(port: Port) -> None:
+    @mg.workflow(name="waiting")
+    async def poisonous(ship: str) -> None:
+        port.begun.append("poison")
+
+    store = MemoryStore()
+    async with engine_on(store) as engine:
+        await reaches(await engine.start(waiting, "Ada", id="order-1"), "TimerStarted")
+    async with engine_on(store, work=False) as client:
+        run = await client.get("order-1")
+        asking = asyncio.create_task(run.terminate(compensate=True))
+        await until(lambda: store._inbox)
+        async with engine_on(store, poisonous) as engine:
+            await asking
+            assert await left_open(await engine.get("order-1")) == ()
+    assert port.begun == ["book", "unbook"]

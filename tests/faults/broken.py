@@ -18,7 +18,7 @@ import msgspec
 from makegood.backend import follow, local
 from makegood.definition import attempt, step
 from makegood.definition.transaction import Transaction
-from makegood.engine import coroutine, execution, folds, journal, operator, run, signals
+from makegood.engine import coroutine, execution, folds, journal, operator, reactions, recording, run, signals
 from makegood.failure import Failure
 from makegood.store.memory import MemoryStore
 from makegood.store.protocol import SealedEntry
@@ -57,8 +57,8 @@ def admits(patch: Any, before: Any, happening: str, after: Any) -> None:
 def plans(patch: Any, change: Callable[[list[Any]], list[Any]]) -> None:
     """Another plan of what to undo; the last one is undone first."""
     trusts_any_ending(patch)
-    original = execution.undo_plan
-    patch.setattr(execution, "undo_plan", lambda state: change(original(state)))
+    original = recording.undo_plan
+    patch.setattr(recording, "undo_plan", lambda state: change(original(state)))
 
 
 def skips_an_undo(patch: Any) -> None:
@@ -76,7 +76,7 @@ def undoes_twice(patch: Any) -> None:
 
 def undoes_what_was_not_done(patch: Any) -> None:
     trusts_any_ending(patch)
-    patch.setattr(execution, "undo_plan", lambda state: [s for s in state.steps.values() if s.undoable])
+    patch.setattr(recording, "undo_plan", lambda state: [s for s in state.steps.values() if s.undoable])
 
 
 def ignores_unknown_outcomes(patch: Any) -> None:
@@ -97,7 +97,7 @@ def settles_lost_attempts_as_not_done(patch: Any) -> None:
 
 def calls_itself_compensated_after_an_undo_gave_up(patch: Any) -> None:
     trusts_any_ending(patch)
-    patch.setattr(execution, "ending_of_rollback", lambda _state, **_: journal.RunCompensated())
+    patch.setattr(recording, "ending_of_rollback", lambda _state, **_: journal.RunCompensated())
     original = execution.Execution._give_up
 
     def give_up(self: Any, record: Any, at: float) -> None:
@@ -124,7 +124,7 @@ def completes_a_cancelled_run(patch: Any) -> None:
     def forgets(self: Any, _fact: Any) -> None:
         self.state.cancel_requested = False
 
-    patch.setitem(execution.REACTIONS, journal.CancelRequested, forgets)
+    patch.setitem(reactions.REACTIONS, journal.CancelRequested, forgets)
 
 
 def runs_a_recorded_step_again(patch: Any) -> None:
@@ -488,8 +488,8 @@ def goes_on_before_a_child_is_undone(patch: Any) -> None:
 
 def undoes_only_a_part_of_a_child(patch: Any) -> None:
     trusts_any_ending(patch)
-    original = execution.undo_plan
-    patch.setattr(execution, "undo_plan", lambda state: original(state)[1 if state.parent else 0 :])
+    original = recording.undo_plan
+    patch.setattr(recording, "undo_plan", lambda state: original(state)[1 if state.parent else 0 :])
 
 
 def never_tells_a_parent(patch: Any) -> None:

@@ -132,7 +132,8 @@ class Fate:
             run.crash()
         elif self.data.draw(st.booleans(), label="really cancel"):
             self.troubles -= 1
-            run.cancel()
+            if not run.state.rolling_back or run.state.cancel_requested:
+                run.cancel()
 
     @staticmethod
     def _moves(record: StepRecord) -> bool:

@@ -108,6 +108,28 @@ class Registry:
         return [workflow for workflow in newest.values() if workflow.schedule is not None]
 
 
+def steps_in_reach(workflow: Workflow[..., Any]) -> dict[str, Step[Any, Any]]:
+    """The steps of a workflow's module and closure by name, as far as the names are unambiguous."""
+    function = workflow.function
+    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+    found: dict[str, Step[Any, Any]] = {}
+    ambiguous = set()
+    for value in (*cells, *function.__globals__.values()):
+        if isinstance(value, Step):
+            other = found.setdefault(value.__name__, value)
+            if other.function is not value.function:
+                ambiguous.add(value.__name__)
+    return {name: step for name, step in found.items() if name not in ambiguous}
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:
+        return False
+    return True
+
+
 def workflows_called_by(function: Callable[..., Any]) -> list[Workflow[..., Any]]:
     """The workflows that a function names, itself or through other functions of its module."""
     found: dict[Workflow[..., Any], None] = {}

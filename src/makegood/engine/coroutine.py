@@ -168,6 +168,12 @@ class CoroutineProgram(DeterministicLoop):
             self._finish(error)
         self.error = error
 
+    def abandon(self) -> None:
+        self.finished = True
+        self._ready.clear()
+        self._discard_tasks()
+        self.fail(UsageError(f"workflow {self.name} was terminated."))
+
     def close(self) -> None:
         if self._closed:
             return

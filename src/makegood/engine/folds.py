@@ -160,7 +160,8 @@ def _operator_acted(run: RunState, event: journal.OperatorActed) -> None:
     elif event.action == "resume":
         run.parked.pop(0, None)
     elif event.action == "terminate":
-        run.terminating = True
+        run.terminating = "after undoing" if event.compensate else "at once"
+        run.parked.pop(0, None)
         run.failure = run.failure or Failure("Terminated", event.why or f"by {event.by}")
 
 
@@ -171,9 +172,9 @@ def _cancel_requested(run: RunState, event: journal.CancelRequested) -> None:
 def _rollback_registered(run: RunState, event: journal.RollbackRegistered) -> None:
     if event.step != len(run.steps) + 1:
         raise JournalCorrupt(f"run {run.id}: step {event.step} is registered out of order.")
-    run.steps[event.step] = StepRecord(
-        event.step, event.name, event.arguments, undoable=True, critical=True, retry_at=0.0, state=DONE
-    )
+    record = StepRecord(event.step, event.name, event.arguments, undoable=True, critical=True, retry_at=0.0)
+    record.state, record.registered = DONE, True
+    run.steps[event.step] = record
 
 
 def _pivoted(run: RunState, event: journal.Pivoted) -> None:
@@ -246,6 +247,8 @@ def _honest(run: RunState, event: journal.Ending) -> bool:
         for step in run.steps.values()
         if step.needs_undo or step.residue or step.state in LEFT
     }
+    if run.terminating:
+        return left <= {RESIDUE}
     return left == ({RESIDUE} if type(event) is journal.RunTerminated else set())
 
 
@@ -253,9 +256,9 @@ def _ended(run: RunState, event: journal.Ending) -> None:
     completed = type(event) is journal.RunCompleted
     if isinstance(event, journal.RunTerminated):
         run.left_open = event.residue
-    if run.terminating:
-        if not isinstance(event, journal.RunTerminated):
-            raise run.misplaced(event)
+    if run.terminating and not isinstance(event, journal.RunTerminated):
+        raise run.misplaced(event)
+    if run.terminating == "at once":
         run.parked.clear()
     elif run.in_flight or run.rolling_back is completed or (run.rolling_back and not _honest(run, event)):
         raise run.misplaced(event)

@@ -113,7 +113,19 @@ def _cancel(request: Request, run: RunState) -> list[journal.AnyEvent]:
     return [journal.CancelRequested(request.by, request.why)]
 
 
-def _terminate(request: Request, _run: RunState) -> list[journal.AnyEvent]:
+def _terminate(request: Request, run: RunState) -> list[journal.AnyEvent]:
+    if request.compensate:
+        if run.terminating:
+            return []
+        if run.rolling_back:
+            raise NotPossible(
+                f"run {run.id} is being undone already. Terminating it without compensation ends it at once."
+            )
+        if run.pivoted:
+            raise NotPossible(
+                f"run {run.id} cannot be undone: it has passed its point of no return. "
+                "What is possible in every state: terminate without compensation."
+            )
     return [journal.OperatorActed("terminate", request.by, request.why, compensate=request.compensate)]
 
 

@@ -82,6 +82,9 @@ class Program(Protocol):
     def accept_update(self, accepted: UpdateAccepted) -> None:
         """Answer it, sooner or later, with the decision ``UpdateAnswered``."""
 
+    def abandon(self) -> None:
+        """End it without running any more of it; what it waits for is cancelled."""
+
     def fail(self, error: Exception) -> None:
         """End it as if it had raised this."""
 

@@ -11,12 +11,12 @@ from makegood.errors import ChildFailed, StepFailed
 from makegood.failure import Failure
 
 if TYPE_CHECKING:
-    from makegood.engine.execution import Execution
+    from makegood.engine.recording import Recording
 
 NO_FAILURE = Failure("", "")
 
 
-def _on_step_failed(execution: Execution, fact: journal.StepFailed) -> None:
+def _on_step_failed(execution: Recording, fact: journal.StepFailed) -> None:
     record = execution.state.steps[fact.step]
     if not record.critical:
         execution.program.resolve(fact.step, None)
@@ -27,7 +27,7 @@ def _on_step_failed(execution: Execution, fact: journal.StepFailed) -> None:
         )
 
 
-def _on_child_failed(execution: Execution, fact: journal.ChildFailed) -> None:
+def _on_child_failed(execution: Recording, fact: journal.ChildFailed) -> None:
     record = execution.state.steps[fact.step]
     if not record.cancelled:
         error = ChildFailed(
@@ -36,31 +36,31 @@ def _on_child_failed(execution: Execution, fact: journal.ChildFailed) -> None:
         execution.program.reject(fact.step, error)
 
 
-def _on_undo_requested(execution: Execution, _fact: journal.UndoRequested) -> None:
+def _on_undo_requested(execution: Recording, _fact: journal.UndoRequested) -> None:
     execution.undo()
 
 
-def _on_run_started(execution: Execution, fact: journal.RunStarted) -> None:
+def _on_run_started(execution: Recording, fact: journal.RunStarted) -> None:
     execution.program.run_id = fact.id
     execution.program.start(fact.input)
 
 
-def _on_probe_answered(execution: Execution, fact: journal.ProbeAnswered) -> None:
+def _on_probe_answered(execution: Recording, fact: journal.ProbeAnswered) -> None:
     if fact.outcome == "done":
         execution.program.resolve(fact.step, fact.result)
 
 
-def _on_cancel_requested(execution: Execution, fact: journal.CancelRequested) -> None:
+def _on_cancel_requested(execution: Recording, fact: journal.CancelRequested) -> None:
     if not execution.state.rolling_back:
         execution.program.cancel(fact.why)
 
 
-def _on_operator_acted(execution: Execution, fact: journal.OperatorActed) -> None:
+def _on_operator_acted(execution: Recording, fact: journal.OperatorActed) -> None:
     if fact.action == "terminate":
-        execution.terminate()
+        execution.terminate(compensate=fact.compensate)
 
 
-REACTIONS: dict[type[Any], Callable[[Execution, Any], None]] = {
+REACTIONS: dict[type[Any], Callable[[Recording, Any], None]] = {
     journal.RunStarted: _on_run_started,
     journal.StepCompleted: lambda execution, fact: execution.program.resolve(fact.step, fact.result),
     journal.StepSkipped: lambda execution, fact: execution.program.resolve(fact.step, None),

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -128,6 +129,7 @@ class StepRecord(msgspec.Struct, gc=False):
     lost: bool = False  # the last attempt ended with its process
     fatal: bool = False  # the last attempt said that trying again is pointless
     cancelled: bool = False  # the workflow no longer waits for it
+    registered: bool = False  # by ``on_rollback``: there is nothing to do but to undo
     result: msgspec.Raw | None = None
     failure: Failure | None = None
     child: str = ""  # the id of the run that it is
@@ -201,7 +203,7 @@ class RunState(msgspec.Struct, gc=False):
     failed_step: str = ""
     undone: list[str] = []
     left_open: list[str] = []  # of a terminated run
-    terminating: bool = False  # an operator said so
+    terminating: Literal["", "at once", "after undoing"] = ""  # an operator said so
     pivoted: bool = False  # nothing is rolled back any more
     view: View | None = None
     updates: dict[str, UpdateRecord] | None = None  # by id
@@ -213,7 +215,7 @@ class RunState(msgspec.Struct, gc=False):
             return self.status_
         if self.parked:
             return Status.PARKED
-        return Status.COMPENSATING if self.rolling_back else Status.RUNNING
+        return Status.COMPENSATING if self.rolling_back or self.terminating else Status.RUNNING
 
     @property
     def residue(self) -> list[str]:

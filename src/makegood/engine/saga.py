@@ -45,7 +45,7 @@ def termination(run: RunState) -> journal.RunTerminated:
 def ending_of_rollback(run: RunState, *, cancelled: bool) -> journal.Ending:
     """How a rolled back run ends: TERMINATED if an operator left an effect open, otherwise honestly without any."""
     open_ = [step for step in run.steps.values() if step.state is RESIDUE or step.residue]
-    if open_:
+    if open_ or run.terminating:
         return journal.RunTerminated([name for step in open_ for name in step.open_effects])
     if cancelled:
         return journal.RunCancelled()

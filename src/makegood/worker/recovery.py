@@ -34,7 +34,7 @@ from makegood.store.codec import seal, unseal
 from makegood.store.protocol import InboxAnswer, InboxRequest, Write
 from makegood.worker.dispatch import resume
 from makegood.worker.live import LiveRun
-from makegood.worker.termination import terminate
+from makegood.worker.termination import abandoned, is_being_undone, terminate
 from makegood.worker.timers import Alarm
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ log = logging.getLogger("makegood")
 
 REFUSED_WAIT_SECONDS = 0.05
 ADOPT_AT_ONCE = 200
+UNDOING = ("COMPENSATING", "PARKED")
 
 _request_decoder = msgspec.json.Decoder(Request)
 
@@ -176,6 +177,10 @@ class Recovery:
             if retried is not None:
                 raise NotPossible(f"The run cannot be continued. {error}") from error
             return
+        if row.status in UNDOING and is_being_undone(entries):
+            with contextlib.suppress(NotPossible):
+                self._go_on(abandoned(worker, row, sealed), slept=False)
+                return
         run = self._revive(row, sealed[-1].number, sealed[-1].hash)
         try:
             if self._relived(run, entries, retried):
@@ -356,9 +361,29 @@ class Recovery:
             if run is not None:
                 self._worker.request(run, request, answers)
                 return bool(run.execution.events)
+            if request.compensate:
+                return await self._undo(row, request, answers)
             await terminate(self._worker, row, request, answers)
         self.unfit.pop(row.id, None)
         self._worker.wake_awaiting(row.id)
+        return True
+
+    async def _undo(self, row: RunRow, request: Request, answers: list[InboxAnswer]) -> bool:
+        worker = self._worker
+        try:
+            run = abandoned(worker, row, await worker.store.journal(row.key))
+        except NotPossible:
+            if row.id not in self.unfit and worker.registry.knows(row.workflow, row.version):
+                await self.take_in(row)  # a replay finds every step
+            if row.id not in worker.runs:
+                raise
+            worker.request(worker.runs[row.id], request, answers)
+            return True
+        if row.wake_at is not None:
+            await worker.store.set_wake(worker.epoch, [(row.key, None)])  # before an attempt may begin
+        run.execution.act(request, worker.now())
+        run.answers.extend(answers)
+        self._go_on(run, slept=False)
         return True
 
     def why_not(self, row: RunRow) -> str:

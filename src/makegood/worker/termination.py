@@ -1,25 +1,33 @@
-"""Ending a run that is not in memory by its journal alone: evicted, unknown to this worker, unfit, poisonous, damaged."""
+"""Ending or undoing a run by its journal alone: evicted, unknown to this worker, unfit, poisonous, damaged."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from makegood.definition.registry import steps_in_reach
+from makegood.definition.saga import RollbackStep
 from makegood.engine import journal
-from makegood.engine.folds import apply
+from makegood.engine.abandoned import AbandonedProgram
+from makegood.engine.execution import Execution
+from makegood.engine.folds import apply, folded
 from makegood.engine.operator import facts_for
 from makegood.engine.run import RunState
 from makegood.engine.saga import termination
-from makegood.errors import JournalCorrupt
-from makegood.store.codec import FIRST_HASH, legible, seal
+from makegood.errors import JournalCorrupt, NotPossible
+from makegood.store.codec import FIRST_HASH, legible, seal, unseal
 from makegood.store.protocol import Write
+from makegood.worker.live import LiveRun
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from makegood.definition.step import Step
+    from makegood.definition.workflow import Workflow
     from makegood.engine.operator import Request
-    from makegood.store.protocol import InboxAnswer, RunRow
+    from makegood.store.protocol import InboxAnswer, RunRow, SealedEntry
     from makegood.worker.worker import Worker
 
+AT_ONCE = "What is possible in every state: terminate without compensation."
 UNREADABLE = "whatever its journal told from entry {} on, which cannot be read"
 
 
@@ -56,6 +64,57 @@ async def terminate(worker: Worker, row: RunRow, request: Request, answers: Sequ
     worker.children.abandoned(run)
     if run.parent:
         worker.children.look(run.parent, run.parent_step)
+
+
+def abandoned(worker: Worker, row: RunRow, sealed: Sequence[SealedEntry]) -> LiveRun:
+    """A run that is to be undone, as its journal tells it: its workflow is not replayed, its steps are known by their names.
+
+    Raises:
+        NotPossible: the journal cannot be read, or a step is not known.
+    """
+    try:
+        entries = unseal(row.id, sealed)
+        state = folded(entries)
+    except JournalCorrupt as error:
+        raise NotPossible(f"The run cannot be undone. {error} {AT_ONCE}") from error
+    if not worker.registry.knows(row.workflow, row.version):
+        raise NotPossible(f"The run cannot be undone: {worker.recovery.why_not(row)} {AT_ONCE}")
+    workflow = worker.registry.get(row.workflow, row.version)
+    program = AbandonedProgram(state, _definitions(worker, workflow, state))
+    run = LiveRun(row.id, Execution(workflow, program, state))
+    run.key, run.entry_number, run.hash = row.key, sealed[-1].number, sealed[-1].hash
+    run.last_status = row.status
+    run.execution.go_on_undoing()
+    return run
+
+
+def is_being_undone(entries: Iterable[journal.Entry]) -> bool:
+    """Whether an operator had the run undone without its workflow."""
+    acts = (event for entry in entries for event in entry.events if isinstance(event, journal.OperatorActed))
+    return any(act.compensate for act in acts)
+
+
+def _definitions(worker: Worker, workflow: Workflow[..., Any], state: RunState) -> dict[int, Step[Any, Any]]:
+    steps = steps_in_reach(workflow)
+    found: dict[int, Step[Any, Any]] = {}
+    unknown: dict[str, None] = {}
+    step: Step[Any, Any] | None
+    for record in state.steps.values():
+        if record.child:
+            versions = worker.registry.versions(record.name)
+            step = worker.registry.get(record.name, versions[-1]).as_step if versions else None
+        else:
+            step = steps.get(record.name)
+        if step is not None:
+            found[record.number] = RollbackStep(step) if record.registered else step
+        elif record.in_flight or record.undoable:
+            unknown[record.name] = None
+    if unknown:
+        raise NotPossible(
+            f"run {state.id} cannot be undone without its workflow: {', '.join(unknown)} is not in reach of workflow "
+            f"{state.workflow}. Import it into the workflow's module. {AT_ONCE}"
+        )
+    return found
 
 
 def _told(row: RunRow, entries: list[journal.Entry], stored: int) -> tuple[RunState, list[str]]:
