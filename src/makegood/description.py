@@ -8,7 +8,7 @@ import msgspec
 
 from makegood.engine import journal
 from makegood.engine.folds import folded
-from makegood.engine.run import OPEN, PROBING, UNDOING, RunState, Status
+from makegood.engine.run import OPEN, PENDING, PROBING, UNDOING, RunState, Status
 from makegood.failure import Failure
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def _waiting_for(run: RunState) -> str:
         return ""
     if run.status is Status.PARKED:
         return "an operator: " + "; ".join(reason for reason, _ in run.parked.values())
-    active = [record for record in run.steps.values() if record.state in (OPEN, PROBING, UNDOING)]
+    active = [record for record in run.steps.values() if record.state in (OPEN, PENDING, PROBING, UNDOING)]
     waits = [
         f"{'undoing ' if record.state is UNDOING else ''}{_called(record)}{_trouble(record)}"
         for record in active
@@ -240,6 +240,9 @@ def _called(record: StepRecord) -> str:
 
 
 def _trouble(record: StepRecord) -> str:
+    if record.state is PENDING:
+        until = f" by {record.retry_at:.3f}" if record.retry_at else ""
+        return f", to be completed from outside{until}"
     return f" (attempt {record.attempts} failed: {record.failure})" if record.failure is not None else ""
 
 

@@ -59,6 +59,11 @@ class RunHandle(Generic[R]):
         self._engine = engine
         self._workflow = workflow
 
+    @property
+    def engine(self) -> Engine:
+        """The engine that this handle came from."""
+        return self._engine
+
     async def result(self) -> R:
         """Wait for the run's end and give its result; plain JSON values if this engine does not know the workflow.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from makegood.cli import demo, inspect, operate, schedules, start
+from makegood.cli import complete, demo, inspect, operate, schedules, start
 from makegood.cli.interrupt import Interrupted, leave
 from makegood.cli.options import ExitCode
 from makegood.cli.output import Output
@@ -100,6 +100,8 @@ app.command("signal")(operate.signal)
 app.command("retry")(operate.retry)
 app.command("skip")(operate.skip)
 app.command("resolve")(operate.resolve)
+app.command("complete")(complete.complete)
+app.command("fail")(complete.fail)
 app.command("cancel")(operate.cancel)
 app.command("terminate")(operate.terminate)
 app.command("schedules")(schedules.schedules)

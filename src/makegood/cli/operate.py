@@ -57,7 +57,7 @@ def retry(
 
     A parked compensation, too; and a whole run whose code did not fit and was corrected.
     """
-    _ask(
+    ask(
         "retry",
         run_id,
         lambda run: run.retry(step, why=why, by=by),
@@ -81,7 +81,7 @@ def skip(
 
     Its call returns None. A skipped compensation leaves its effect open, as residue.
     """
-    _ask(
+    ask(
         "skip",
         run_id,
         lambda run: run.skip(step, why=why, by=by),
@@ -107,7 +107,7 @@ def resolve(
     Or that a parked compensation was done by hand.
     """
     value = parse_json(result, "--result")
-    _ask(
+    ask(
         "resolve",
         run_id,
         lambda run: run.resolve(value, step, why=why, by=by),
@@ -127,7 +127,7 @@ def cancel(
     as_json: JsonOption = False,
 ) -> None:
     """Stop a run: what it has done is undone."""
-    _ask(
+    ask(
         "cancel",
         run_id,
         lambda run: run.cancel(why, by=by),
@@ -154,7 +154,7 @@ def terminate(
 
     Without --compensate what it has done stays and is listed as residue; its code is not needed for that.
     """
-    _ask(
+    ask(
         "terminate",
         run_id,
         lambda run: run.terminate(why, compensate=compensate, by=by),
@@ -185,7 +185,7 @@ def signal(
     The run keeps it until its workflow asks for it.
     """
     value = parse_json(read_json(given), "--input")
-    _ask(
+    ask(
         "signal",
         run_id,
         lambda run: run.signal(name, value, id=signal_id, by=operator(by)),
@@ -195,7 +195,7 @@ def signal(
     )
 
 
-def _ask(
+def ask(
     action: str,
     run_id: str,
     act: Act,
