@@ -69,11 +69,6 @@ async def sign(_paper: str) -> str | mg.Pending:
 
 
 @mg.workflow
-async def sign_off(paper: str) -> str:
-    return f"{paper} {await sign(paper)}"
-
-
-@mg.workflow
 async def fulfil(order: Order) -> str:
     await charge(order)
     label = await ship(order)
@@ -115,3 +110,8 @@ async def spread(*, width: int) -> list[str]:
 @mg.workflow
 async def basket(order: Order) -> str:
     return await fulfil(order)
+
+
+@mg.workflow
+async def sign_off(paper: str) -> str:
+    return f"{paper} {await sign(paper)}"

@@ -126,6 +126,8 @@ def test_a_worker_finishes_what_others_left_and_drains_on_sigterm(held, process,
         "visit",
         "total",
         "spread",
+        "basket",
+        "sign_off",
     ]
     wait_for(lambda: makegood("show", "order-1", "--json").json["status"] == "COMPLETED")
     worker.send_signal(signal.SIGTERM)

@@ -33,6 +33,7 @@ STATUS_STYLES = {
 STATE_STYLES = {
     "running": "cyan",
     "probing": "cyan",
+    "pending": "cyan",
     "done": "green",
     "failed": "red",
     "skipped": "yellow",
@@ -42,7 +43,7 @@ STATE_STYLES = {
     "undo exhausted": "bold magenta",
     "residue": "bold red",
 }
-ACTIVE_STATES = frozenset({"open", "probing", "undoing"})
+ACTIVE_STATES = frozenset({"open", "pending", "probing", "undoing"})
 TIMES = frozenset({"retry_at", "due"})  # of the journal's fields; 0 for none
 PARKED_STATES = frozenset({"exhausted", "undo exhausted"})
 
