@@ -186,6 +186,10 @@ class RunHandle(Generic[R]):
         """
         await self._request("terminate", by=by, why=why, compensate=compensate)
 
+    async def resume(self, *, why: str = "", by: str | None = None) -> None:
+        """Have a run go on whose code did not fit its journal, and was corrected."""
+        await self._request("resume", by=by, why=why)
+
     async def retry(self, step: str = "", *, why: str = "", by: str | None = None) -> None:
         """Give a parked step or compensation a new round of attempts, or a run whose code was corrected another try."""
         await self._request("retry", step=step, by=by, why=why)

@@ -122,7 +122,7 @@ def test_corrected_code_is_tried_again(makegood, parked, place):
     refused = makegood("retry", "ask-1", "--why", "hope", "--with", "shop")
     assert (refused.code, "still cannot go on" in refused.err) == (2, True)
     shown = makegood("show", "ask-1").out
-    assert "makegood retry ask-1 --why '…' --with MODULE" in shown
+    assert "makegood resume ask-1 --why '…' --with MODULE" in shown
     (place / "shop.py").write_text(source)
     makegood("retry", "ask-1", "--why", "code corrected", "--with", "shop")
     assert makegood("retry", "ask-1", "--why", "open again", "--with", "shop").code == 0

@@ -82,29 +82,82 @@ async def failing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "journal", "decided"),
+    ("code", "diff"),
     [
-        (renamed, "StepScheduled 2: reserve", "StepScheduled 2: hold"),
-        (inserted, "StepScheduled 2: reserve", "StepScheduled 2: note"),
-        (removed, "StepScheduled 2: reserve", "StepScheduled 2: ship"),
-        (reordered, "StepScheduled 1: charge", "StepScheduled 1: reserve"),
-        (parallel, "nothing more before StepCompleted 1", "StepScheduled 2: reserve"),
-        (shortened, "StepScheduled 2: reserve", "RunCompleted"),
-        (delayed, "StepScheduled 2: reserve", "TimerStarted 1"),
-        (failing, "StepScheduled 2: reserve", "RollbackStarted"),
+        (renamed, ["-StepScheduled: reserve", "+StepScheduled: hold", " StepCompleted: reserve"]),
+        (inserted, ["-StepScheduled: reserve", "+StepScheduled: note", " StepCompleted: reserve"]),
+        (removed, ["-StepScheduled: reserve", "+StepScheduled: ship", " StepCompleted: reserve"]),
+        (reordered, ["-StepScheduled: charge", "+StepScheduled: reserve", " StepCompleted: charge"]),
+        (parallel, ["+StepScheduled: reserve", " StepCompleted: charge"]),
+        (shortened, ["-StepScheduled: reserve", "+RunCompleted", " StepCompleted: reserve"]),
+        (delayed, ["-StepScheduled: reserve", "+TimerStarted 1", " StepCompleted: reserve"]),
+        (
+            failing,
+            [
+                "-StepScheduled: reserve",
+                "+RollbackStarted",
+                "+CompensationScheduled: charge",
+                " StepCompleted: reserve",
+            ],
+        ),
     ],
 )
-def test_changed_code_is_shown_against_the_journal_and_nothing_is_recorded(run, code, journal, decided):
+def test_changed_code_is_shown_against_the_journal_and_nothing_is_recorded(run, code, diff):
     execution = fresh_execution(workflow(code))
     with pytest.raises(mg.DeterminismError) as caught:
         execution.replay(run.entries)
     message = str(caught.value)
     assert "run run-1: the code of workflow order no longer fits its journal" in message
-    assert f"journal: {journal}\n" in message
-    assert f"code:    {decided}\n" in message
-    assert "makegood retry run-1" in message
+    assert "+++ code\n" in message
+    assert "".join(f"{line}\n" for line in diff) in message
+    assert "makegood resume run-1" in message
     assert not execution.events
     execution.program.close()
+
+
+def test_the_difference_shows_what_went_before_and_where_in_the_journal_it_is(run):
+    with pytest.raises(mg.DeterminismError) as caught:
+        replayed(workflow(renamed), run.entries)
+    assert (
+        "--- journal, entry 2\n"
+        "+++ code\n"
+        " RunStarted\n"
+        " StepScheduled: charge\n"
+        " StepCompleted: charge\n"
+        "-StepScheduled: reserve\n"
+        "+StepScheduled: hold\n"
+        " StepCompleted: reserve\n"
+        "Steps recorded as done: charge.\n"
+    ) in str(caught.value)
+
+
+def test_of_steps_that_begin_together_only_the_one_that_is_new_differs():
+    def together(*steps: mg.Step) -> Code:
+        async def code() -> None:
+            await asyncio.gather(*(step() for step in steps))
+
+        return code
+
+    message = mismatch(
+        together(charge, reserve, ship),
+        lambda run: run.complete("ship", "s"),
+        together(charge, note, reserve, ship),
+    )
+    assert (
+        " RunStarted\n"
+        " StepScheduled: charge\n"
+        "+StepScheduled: note\n"
+        " StepScheduled: reserve\n"
+        " StepScheduled: ship\n"
+        " StepCompleted: ship\n"
+    ) in message
+
+
+def test_a_long_list_of_new_decisions_is_cut():
+    async def many() -> None:
+        await asyncio.gather(*(note() for _ in range(1_000)))
+
+    assert mismatch(before, lambda run: None, many).count("\n+StepScheduled: note") == 20
 
 
 def mismatch(recorded: Code, tell: Callable[[Run], object], code: Code) -> str:
@@ -120,8 +173,8 @@ def test_a_step_instead_of_a_timer():
         await asyncio.sleep(5)
 
     message = mismatch(slept, lambda run: None, before)
-    assert "journal: TimerStarted 1" in message
-    assert "code:    StepScheduled 1: charge" in message
+    assert "\n-TimerStarted 1\n" in message
+    assert "\n+StepScheduled: charge\n" in message
 
 
 def test_a_timer_before_the_step_that_it_followed():
@@ -134,7 +187,7 @@ def test_a_timer_before_the_step_that_it_followed():
     async def later() -> None:
         await charge()
 
-    assert "code:    TimerStarted 1" in mismatch(step_first, lambda run: None, timer_first)
+    assert "\n+TimerStarted 1\n" in mismatch(step_first, lambda run: None, timer_first)
 
 
 def test_another_timer_cancelled():
@@ -148,8 +201,7 @@ def test_another_timer_cancelled():
         return code
 
     message = mismatch(two_timers(0), lambda run: run.complete("charge", "c"), two_timers(1))
-    assert "journal: TimerCancelled 1" in message
-    assert "code:    TimerCancelled 2" in message
+    assert "\n-TimerCancelled 1\n+TimerCancelled 2\n" in message
 
 
 def test_another_step_cancelled():
@@ -163,8 +215,7 @@ def test_another_step_cancelled():
         return code
 
     message = mismatch(two_steps(0), lambda run: run.complete("ship", "s"), two_steps(1))
-    assert "journal: StepCancelled 1" in message
-    assert "code:    StepCancelled 2" in message
+    assert "\n-StepCancelled: charge\n+StepCancelled: reserve\n" in message
 
 
 def test_a_run_that_was_undone_and_now_would_complete():
@@ -176,8 +227,8 @@ def test_a_run_that_was_undone_and_now_would_complete():
         await charge()
 
     message = mismatch(strict, lambda run: run.fail_for_good("charge"), forgiving)
-    assert "journal: RollbackStarted" in message
-    assert "code:    RunCompleted" in message
+    assert "\n-RollbackStarted\n" in message
+    assert "\n+RunCompleted\n" in message
 
 
 def test_a_step_recorded_with_a_compensation_that_the_code_has_no_longer():
@@ -189,8 +240,10 @@ def test_a_step_recorded_with_a_compensation_that_the_code_has_no_longer():
         await reserve()
 
     message = mismatch(before, lambda run: run.complete("charge", "c"), after)
-    assert "StepScheduled 1: charge" in message
-    assert "compensation" in message
+    assert (
+        "\n-StepScheduled: charge, with a compensation\n+StepScheduled: charge, without a compensation\n"
+        in message
+    )
 
 
 # ---- what may change ---------------------------------------------------------------------------------------------

@@ -227,3 +227,31 @@ def test_a_journal_that_takes_a_change_twice_is_corrupt() -> None:
     altered = [run.entries[0], journal.Entry(last.at, 1, [*last.events, journal.Patched("reserve-first")])]
     with pytest.raises(mg.JournalCorrupt):
         replayed(run.workflow, altered)
+
+
+def test_a_run_that_stood_still_takes_the_new_branch_of_what_it_did_not_come_to() -> None:
+    async def failing() -> None:
+        await charge()
+        mg.pivot()
+        raise ValueError("a mistake in the code")
+
+    async def corrected() -> None:
+        await charge()
+        mg.pivot()
+        if not mg.patched("ship-instead"):
+            raise ValueError("a mistake in the code")
+        await ship()
+
+    run = Run(workflow(failing))
+    assert run.complete("charge", "c")[-1] == "parked: code"
+    run.workflow = workflow(corrected)
+    run.execution.program.close()
+    run.execution = replayed(run.workflow, run.entries)
+    acted = journal.OperatorActed("resume", "ann")
+    assert run.tell(lambda execution: execution.resumed(acted, run.now)) == [
+        "ann: resume",
+        "patched: ship-instead",
+        "ship scheduled",
+    ]
+    assert run.complete("ship", "s") == ["ship done", "COMPLETED"]
+    run.crash()

@@ -146,7 +146,7 @@ def test_it_parks_the_run_and_says_what_to_do(stuck):
     reason, _ = stuck.state.parked[0]
     assert reason.startswith("workflow faulty failed after its point of no return: ExceptionGroup")
     assert "KeyError: 's'" in reason
-    assert reason.endswith("makegood retry run-1")
+    assert reason.endswith("makegood resume run-1")
 
 
 def resumed(workflow, run):

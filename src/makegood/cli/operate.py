@@ -1,4 +1,4 @@
-"""An operator's commands: ``retry``, ``skip``, ``resolve``, ``cancel``, ``terminate``; and ``signal``.
+"""An operator's commands: ``resume``, ``retry``, ``skip``, ``resolve``, ``cancel``, ``terminate``; and ``signal``.
 
 The request goes through the store to the process that works on it. With ``--with MODULE`` this command is
 that process, unless there is another, and sees the run through.
@@ -55,12 +55,35 @@ def retry(
 ) -> None:
     """Try a parked step again.
 
-    A parked compensation, too; and a whole run whose code did not fit and was corrected.
+    A parked compensation, too.
     """
     ask(
         "retry",
         run_id,
         lambda run: run.retry(step, why=why, by=by),
+        store=store,
+        with_modules=with_modules,
+        as_json=as_json,
+    )
+
+
+def resume(
+    run_id: RunIdArgument,
+    *,
+    why: WhyOption,
+    by: ByOption = None,
+    with_modules: WithOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Have a run go on whose code was corrected.
+
+    It stands still because its code did not do what its journal tells, or failed after its point of no return.
+    """
+    ask(
+        "resume",
+        run_id,
+        lambda run: run.resume(why=why, by=by),
         store=store,
         with_modules=with_modules,
         as_json=as_json,

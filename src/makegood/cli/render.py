@@ -213,8 +213,8 @@ def parked_report(run: Description, store: str) -> list[RenderableType]:
 def remedies(run: Description, store: str) -> list[tuple[str, str]]:
     """What an operator may do about a parked run, each with its exact command line."""
     if "code" in run.parked and not any(s.name == "code" and s.state in PARKED_STATES for s in run.steps):
-        retry = command_line("retry", run.id, store=store, options="--why '…' --with MODULE")
-        return [("correct the code, then have its module try again", retry)]
+        resume = command_line("resume", run.id, store=store, options="--why '…' --with MODULE")
+        return [("correct the code, then have its module go on", resume)]
     found = []
     names = [step.name for step in run.steps]
     for step in run.steps:

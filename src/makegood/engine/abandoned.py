@@ -23,7 +23,8 @@ class AbandonedProgram:
 
     run_id = ""
     clock = 0.0
-    pivoted = replaying = idle = False
+    pivoted = idle = False
+    answers_recorded: float = 0
     finished = winding_up = True
     rollbacks: Sequence[NestedSaga] = ()
     patches: frozenset[str] = frozenset()

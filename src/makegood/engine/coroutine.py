@@ -22,21 +22,19 @@ from makegood.engine.journal import (
     StepScheduled,
     ViewUpdated,
 )
-from makegood.engine.loop import CLOSING_ROUNDS, NO_CONTEXT, DeterministicLoop
+from makegood.engine.loop import CLOSING_ROUNDS, NO_CONTEXT
 from makegood.engine.main_task import Branch, MainTask, StepCall
 from makegood.engine.nested import NestedSaga, Shielded, current_saga, tasks_inside
-from makegood.engine.patches import Patches
+from makegood.engine.repeatable import RepeatableLoop
 from makegood.engine.saga import cause
 from makegood.engine.signals import Signals
 from makegood.engine.updates import Updates
-from makegood.engine.values import Chance
 from makegood.engine.views import PENDING, checked_view
 from makegood.errors import NotDurable, NotPossible, RunConflict, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from contextvars import Context
-    from types import CodeType
 
     import msgspec
 
@@ -51,16 +49,13 @@ T = TypeVar("T")
 REFUSES = "workflow {}: a branch inside a failed saga swallows its cancellation, {} times by now, and goes on waiting."
 
 
-class CoroutineProgram(DeterministicLoop):
+class CoroutineProgram(RepeatableLoop):
     """One run of a workflow function. Implements ``engine.program.Program`` and ``definition.scope.Scope``."""
 
     finished = False
     idle = False
     error: BaseException | None = None
     value: Any = None
-    run_id = ""
-    patches: frozenset[str] = frozenset()
-    replaying = False
     pivoted = False
     winding_up = False
     rollbacks: Sequence[NestedSaga] = ()
@@ -72,8 +67,6 @@ class CoroutineProgram(DeterministicLoop):
     _cancellation: Cancellation | None = None
     _frozen = False
     _refusals = 0
-    _chance: Chance | None = None
-    _patches: Patches | None = None
     _updates: Updates | None = None
 
     def __init__(self, workflow: Workflow[..., Any]) -> None:
@@ -470,21 +463,6 @@ class CoroutineProgram(DeterministicLoop):
         call.program, call.number, call.id = self, number, child
         self._calls[number] = call
         return call
-
-    def draw(self, count: int) -> bytes:
-        if self._chance is None:
-            self._chance = Chance(self.run_id)
-        return self._chance.draw(count)
-
-    def patched(self, change_id: str, place: tuple[CodeType, int]) -> bool:
-        if self._closed:
-            raise GeneratorExit
-        if self._patches is None:
-            self._patches = Patches(self.patches)
-        taken, recorded = self._patches.takes(change_id, place, replaying=self.replaying)
-        if recorded is not None:
-            self.decisions.append(recorded)
-        return taken
 
     def step_cancelled(self, call: StepCall) -> None:
         if self._calls.pop(call.number, None) is not None:

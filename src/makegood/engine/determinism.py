@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from difflib import unified_diff
+from typing import TYPE_CHECKING, Any
 
+from makegood.definition.workflow import titled
 from makegood.engine import journal
 from makegood.errors import DeterminismError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from makegood.engine.run import RunState
 
 
@@ -22,6 +26,12 @@ IDENTITY: dict[type[journal.Event], tuple[str, ...]] = {
     journal.SagaRollbackStarted: ("saga", "steps"),
 }
 """What a decision shares with the recorded one. Arguments, flags, times, reasons may differ: the recorded ones hold."""
+
+FREE = frozenset({journal.ViewUpdated, journal.Patched})
+"""Decisions that code may make at other places than the journal says."""
+NAMING = (journal.StepScheduled, journal.ChildScheduled, journal.RollbackRegistered)
+CONTEXT_LINES = 3
+DECIDED_LINES = 20
 
 
 def fits(recorded: journal.Decision, decided: journal.Decision) -> bool:
@@ -42,28 +52,65 @@ def stands_still(event: journal.AnyEvent) -> bool:
     )
 
 
-def mismatch(run: RunState, recorded: journal.AnyEvent, decided: journal.Decision | None) -> DeterminismError:
-    """The error for a recorded event that does not meet what the code decides at the same place."""
-    was = in_words(recorded)
-    if type(recorded) not in journal.DECISIONS:
-        was = f"nothing more before {was}"
-    now = in_words(decided) if decided is not None else "nothing here"
-    if was == now:
-        was, now = f"{was}, with a compensation", f"{now}, without a compensation"
+def last_told(entries: Sequence[journal.Entry]) -> tuple[journal.AnyEvent | None, int]:
+    """The last fact that the program was told, and how many decisions are recorded in answer to it."""
+    answers = 0
+    for entry in reversed(entries):
+        for event in reversed(entry.events):
+            if type(event) in journal.DECISIONS:
+                answers += type(event) not in FREE
+            elif not stands_still(event):
+                return event, answers
+    return None, answers
+
+
+def mismatch(
+    run: RunState,
+    entries: Iterable[journal.Entry],
+    recorded: journal.AnyEvent,
+    decided: Sequence[journal.Decision],
+) -> DeterminismError:
+    """The error for a recorded event that does not meet what the code decides at the same place, and after it."""
     done = ", ".join(step.name for step in run.steps.values() if step.result is not None) or "none"
     return DeterminismError(
-        f"run {run.id}: the code of workflow {run.workflow} no longer fits its journal.\n"
-        f"  journal: {was}\n"
-        f"  code:    {now}\n"
-        f"  steps recorded as done: {done}\n"
-        "Nothing was written. Restore the order and names of the steps that this run has recorded, restart the worker, "
-        f"then: makegood retry {run.id}"
+        f"run {run.id}: the code of workflow {titled(run.workflow, run.version)} no longer fits its journal.\n"
+        f"{difference(run, entries, recorded, decided)}\n"
+        f"Steps recorded as done: {done}.\n"
+        "Nothing else was written. Restore the order and names of what this run has recorded, or ask mg.patched() where "
+        f"the code has changed; restart the worker, then: makegood resume {run.id}"
     )
 
 
-def in_words(event: journal.AnyEvent) -> str:
-    """The event as a few words: ``StepScheduled 2: reserve_stock``."""
-    number = getattr(event, "step", getattr(event, "timer", getattr(event, "saga", "")))
-    name = getattr(event, "name", "") or ", ".join(getattr(event, "names", ()))
+def difference(
+    run: RunState,
+    entries: Iterable[journal.Entry],
+    recorded: journal.AnyEvent,
+    decided: Sequence[journal.Decision],
+) -> str:
+    """Journal against code, from a little before the recorded event that does not fit, as a unified diff."""
+    numbered = [(number, event) for number, entry in enumerate(entries, start=1) for event in entry.events]
+    numbered = [(number, event) for number, event in numbered if type(event) not in FREE]
+    at = next(position for position, (_, event) in enumerate(numbered) if event is recorded)
+    events = [event for _, event in numbered]
+    end = next((i for i in range(at, len(events)) if type(events[i]) not in journal.DECISIONS), len(events))
+    names = {event.step: event.name for event in events if isinstance(event, NAMING)}
+    before = [in_words(event, names) for event in events[max(0, at - CONTEXT_LINES) : at]]
+    after = [in_words(event, names) for event in events[end : end + 1]]
+    was = [in_words(event, names) for event in events[at:end]]
+    now_names = {number: step.name for number, step in run.steps.items()}
+    now = [in_words(event, now_names) for event in decided if type(event) not in FREE]
+    if was[:1] == now[:1]:
+        was[0], now[0] = f"{was[0]}, with a compensation", f"{now[0]}, without a compensation"
+    _, _, _, *lines = unified_diff(
+        [*before, *was, *after], [*before, *now[:DECIDED_LINES], *after], n=CONTEXT_LINES, lineterm=""
+    )
+    return "\n".join((f"--- journal, entry {numbered[at][0]}", "+++ code", *lines))
+
+
+def in_words(event: journal.AnyEvent, names: dict[int, str]) -> str:
+    """The event as a few words: ``StepScheduled: reserve_stock``."""
+    step: Any = getattr(event, "step", None)
+    name = getattr(event, "name", "") or ", ".join(getattr(event, "names", ())) or names.get(step, "")
+    number: Any = getattr(event, "timer", getattr(event, "saga", ""))
     child = f" as {event.child}" if isinstance(event, journal.ChildScheduled) else ""
-    return f"{type(event).__name__}{f' {number}' if number != '' else ''}{f': {name}' if name else ''}{child}"
+    return f"{type(event).__name__}{f' {number}' if number else ''}{f': {name}' if name else ''}{child}"

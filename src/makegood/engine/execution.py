@@ -6,6 +6,7 @@ taken by the worker as the next entry. Replaying, the same decisions are compare
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +16,7 @@ from makegood.definition.payload import NULL
 from makegood.definition.signal import check_signal
 from makegood.engine import journal, pending
 from makegood.engine.children import facts_of_ending
-from makegood.engine.determinism import fits, mismatch, stands_still
+from makegood.engine.determinism import fits, last_told, mismatch, stands_still
 from makegood.engine.folds import FOLDS, apply
 from makegood.engine.operator import facts_for
 from makegood.engine.patches import recorded_patches
@@ -213,21 +214,23 @@ class Execution(Recording, gc=False, eq=False):
             JournalCorrupt: the entries do not make sense.
         """
         self._expected = deque()
-        self.program.patches, self.program.replaying = recorded_patches(entries), True
-        last = entries[-1].events[-1] if entries[-1].events else None
+        program = self.program
+        program.patches, program.answers_recorded = recorded_patches(entries), math.inf
+        last, answers = last_told(entries)
         for entry in entries:
             self.state.clock = entry.at
             for event in entry.events:
                 if type(event) in journal.DECISIONS:
-                    self._compare(event)  # type: ignore[arg-type] # DECISIONS and Decision name the same types
-                elif not stands_still(event) and (unrecorded := self._next_expected()) is not None:
-                    raise mismatch(self.state, event, unrecorded)
+                    if not self._agrees(event):  # type: ignore[arg-type] # DECISIONS and Decision name the same types
+                        raise mismatch(self.state, entries, event, self._expected)
+                elif not stands_still(event) and self._next_expected() is not None:
+                    raise mismatch(self.state, entries, event, self._expected)
                 else:
                     if event is last:
-                        self.program.replaying = False
+                        program.answers_recorded = answers
                     apply(self.state, event)
                     self._react(event)
-        self.program.replaying = False
+        program.answers_recorded = 0
         for decision in self._expected:
             if type(decision) is journal.ViewUpdated:
                 FOLDS[type(decision)](self.state, decision)
@@ -240,7 +243,7 @@ class Execution(Recording, gc=False, eq=False):
         assert expected is not None
         while expected and type(expected[0]) is journal.ViewUpdated:
             expected.popleft()
-        return expected.popleft() if expected else None
+        return expected[0] if expected else None
 
     def _republish(self, recorded: journal.ViewUpdated) -> None:
         """What was published holds, whatever the code would publish today."""
@@ -248,17 +251,23 @@ class Execution(Recording, gc=False, eq=False):
             self._expected.popleft()
         FOLDS[type(recorded)](self.state, recorded)
 
-    def _compare(self, recorded: journal.Decision) -> None:
+    def _agrees(self, recorded: journal.Decision) -> bool:
+        """Whether the code decides as recorded; then that holds, whatever else it would say today."""
         if type(recorded) is journal.ViewUpdated:
             self._republish(recorded)
-            return
+            return True
         if type(recorded) is journal.Patched:  # the program has known it from the start, wherever it asks
             FOLDS[journal.Patched](self.state, recorded)
-            return
+            return True
         decided = self._next_expected()
         if decided is None or not fits(recorded, decided):
-            raise mismatch(self.state, recorded, decided)
-        # What was recorded holds, whatever the code would say today.
+            return False
+        assert self._expected is not None
+        self._expected.popleft()
+        self._hold(recorded)
+        return True
+
+    def _hold(self, recorded: journal.Decision) -> None:
         if isinstance(recorded, journal.StepScheduled):
             step = self.state.steps[recorded.step]
             step.arguments, step.undoable = recorded.arguments, recorded.undoable

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from makegood.engine.run import StepRecord
 
+CORRECT = "Correct the code, restart the worker, then resume."
+
 Action: TypeAlias = Literal[
-    "retry", "skip", "resolve", "cancel", "terminate", "signal", "update", "complete", "fail"
+    "retry", "skip", "resolve", "cancel", "terminate", "resume", "signal", "update", "complete", "fail"
 ]
 
 
@@ -56,6 +58,8 @@ def facts_for(request: Request, run: RunState) -> list[journal.AnyEvent]:
             if run.status_ is not None:
                 raise has_ended(request, run.id, run.status_)
             return WHENEVER[request.action](request, run)
+        case "resume":
+            raise _not_to_be_resumed(run)
         case action:
             return _for_parked_step(action, request, run)
 
@@ -76,6 +80,16 @@ def _for_parked_step(
     if forward:
         return [acted, journal.StepCompleted(record.number, record.attempts, request.result, request.by)]
     return [acted, journal.CompensationCompleted(record.number, record.attempts, request.by)]
+
+
+def _not_to_be_resumed(run: RunState) -> NotPossible:
+    """The error for a run in memory: one that could be resumed would be neither loaded nor running."""
+    if 0 in run.parked:
+        return NotPossible(f"run {run.id} cannot resume with the code that it runs on. {CORRECT}")
+    hint = "To help a parked step on: retry, skip or resolve." if run.parked else "It goes on by itself."
+    return NotPossible(
+        f"run {run.id} cannot resume: it is {run.status}, and its code fits its journal. {hint}"
+    )
 
 
 def has_ended(request: Request, run_id: str, status: str) -> NotPossible:
@@ -174,8 +188,7 @@ def parked_step(run: RunState, request: Request) -> StepRecord:
     parked = [run.steps[number] for number in run.parked if number]
     if not parked:
         raise NotPossible(
-            f"run {run.id} cannot {request.action}: it is parked because its code does not fit its journal. "
-            "Correct the code, restart the worker, then retry."
+            f"run {run.id} cannot {request.action}: it is parked because of its code. {CORRECT}"
         )
     chosen = [record for record in parked if request.step in ("", record.name, str(record.number))]
     if len(chosen) != 1:

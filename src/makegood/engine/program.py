@@ -45,8 +45,8 @@ class Program(Protocol):
     patches: frozenset[str]
     """Changes of the code that the journal says this run took part in."""
 
-    replaying: bool
-    """Whether more is recorded than it has been told."""
+    answers_recorded: float
+    """In a replay: how many decisions are recorded in answer to what it was told last; infinity if more was told since."""
 
     idle: bool
     """Whether nothing that could still happen would wake it."""

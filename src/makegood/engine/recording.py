@@ -32,7 +32,7 @@ STUCK = (
 )
 FAILED_BEHIND_PIVOT = (
     "workflow {} failed after its point of no return: {}. It can only go forward: correct the code, restart the worker, "
-    "then: makegood retry {}"
+    "then: makegood resume {}"
 )
 
 

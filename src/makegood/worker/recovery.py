@@ -238,6 +238,7 @@ class Recovery:
             worker.children.returned(run)
         if slept:
             worker.eviction.waits(run)
+            worker.committer.enqueue(run)  # what changed code decides beyond its journal
         else:
             worker.tell(run, lambda _: run.execution.recover(at, worker.dice()))
 
@@ -345,7 +346,9 @@ class Recovery:
             return await self._terminate(row, request, answers)
         if request.action == "signal":
             raise NotYet
-        if request.action != "retry" or not self._worker.registry.knows(row.workflow, row.version):
+        if request.action not in ("resume", "retry") or not self._worker.registry.knows(
+            row.workflow, row.version
+        ):
             raise NotPossible(
                 f"run {row.id} cannot {request.action}: {self.why_not(row)} "
                 "What is possible in every state: terminate."
