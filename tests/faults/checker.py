@@ -22,7 +22,7 @@ from tests.faults.families import families, is_held_up_by_a_child
 from tests.faults.public import told_of
 from tests.faults.sagas import Terms
 from tests.faults.signals import check_signals
-from tests.faults.story import StepStory, Story, Violation
+from tests.faults.story import StepStory, Story, Violation, line_of
 
 STATUS_OF = {
     "RunCompleted": "COMPLETED",
@@ -45,7 +45,7 @@ def check(evidence: Evidence, terms: Terms) -> list[Violation]:
     standing: dict[str, Counter[str]] = {}
     violations = [*_journals(evidence), *_epochs(evidence), *_keys(evidence)]
     for dumped in evidence.dump:
-        story = Story(dumped, commits[dumped.run_id], terms.own_errors, terms.transactions)
+        story = Story(dumped, commits[dumped.run_id], terms)
         stories[dumped.run_id] = story
         violations += story.violations
         violations += _starts(story, calls[dumped.run_id], terms)
@@ -139,12 +139,14 @@ def _keys(evidence: Evidence) -> Iterator[Violation]:
 
 def _starts(story: Story, calls: list[Called], terms: Terms) -> Iterator[Violation]:
     made: Counter[tuple[str, str]] = Counter()
-    undo_effects: list[StepStory] = []
+    undo_effects: dict[tuple[str, int], StepStory] = {}
     for call in calls:
         step = story.steps.get(call.step)
         if step is None:
             yield Violation("I5", call.run_id, f"{call.direction} {call.step} without any intent")
             continue
+        if story.ending is not None and 0 < story.ending.ticket < call.ticket:
+            yield Violation("I3", call.run_id, f"{call.direction} {call.step} after the ending")
         if call.direction == "probe":
             continue
         made[call.step, call.direction] += 1
@@ -152,9 +154,10 @@ def _starts(story: Story, calls: list[Called], terms: Terms) -> Iterator[Violati
         if call.direction == "do":
             yield from _predecessors(call, story, terms)
         elif call.effect == "first":
-            if undo_effects and undo_effects[-1].number < step.number:
-                yield Violation("I2", call.run_id, f"{call.step} was undone after {undo_effects[-1].name}")
-            undo_effects.append(step)
+            last = undo_effects.get(line_of(story, step))
+            if last is not None and last.number < step.number:
+                yield Violation("I2", call.run_id, f"{call.step} was undone after {last.name}")
+            undo_effects[line_of(story, step)] = step
 
 
 def _start(call: Called, step: StepStory, number: int) -> Iterator[Violation]:
@@ -232,10 +235,10 @@ def _ending(
             yield wrong(f"it is parked, but listed as {story.status}")
         return
     status = STATUS_OF[story.ending.event["event"]]
-    if story.status != status or story.ended_at is None:
-        yield wrong(f"it ended {status}, but is listed as {story.status}")
-    if story.parked:
-        yield wrong(f"it ended {status} while parked")
+    yield from map(wrong, _mislisted(story, status))
+    if story.terminated == "at once":
+        yield from map(wrong, _concealed(story, standing))
+        return
     for step in story.steps.values():
         if not step.settled:
             yield wrong(f"it ended {status} while step {step.name} was open")
@@ -244,6 +247,37 @@ def _ending(
             yield wrong(f"step {step.name} is not recorded as its author declared it")
         yield from _stands(story, step, status, standing[step.name])
     yield from map(wrong, _misnamed(story, status))
+    if status == "COMPLETED":
+        yield from map(wrong, _not_rolled_back(story, terms))
+
+
+def _not_rolled_back(story: Story, terms: Terms) -> Iterator[str]:
+    """Nested sagas in which a step failed and nothing was undone."""
+    for number in terms.inside.keys() - story.sagas_rolled_back:
+        inside = [story.steps[name] for name in terms.inside[number] if name in story.steps]
+        failed = [step.name for step in inside if step.failed and step.critical and not step.cancelled]
+        if failed:
+            yield f"saga {number} was not rolled back although {', '.join(failed)} failed in it"
+
+
+def _mislisted(story: Story, status: str) -> Iterator[str]:
+    if story.status != status or story.ended_at is None:
+        yield f"it ended {status}, but is listed as {story.status}"
+    if story.parked:
+        yield f"it ended {status} while parked"
+    if story.terminated and status != "TERMINATED":
+        yield f"it ended {status} although it was terminated"
+
+
+def _concealed(story: Story, standing: Counter[str]) -> Iterator[str]:
+    """What a run that was terminated at once does not tell of."""
+    residue = story.ending.event.get("residue", ())
+    for step in story.steps.values():
+        listed = any(name.split("/")[0] == step.name for name in residue)
+        if standing[step.name] and step.undoable and not (listed or step.by_operator):
+            yield f"the effect of {step.name} stands, and is not listed as left open"
+        if step.undone and listed:
+            yield f"{step.name} was undone, and is listed as left open"
 
 
 def _misnamed(story: Story, status: str) -> Iterator[str]:
@@ -265,16 +299,15 @@ def _misnamed(story: Story, status: str) -> Iterator[str]:
         yield f"it ended {status} {'after' if story.rollback else 'without'} a rollback"
     if status == "CANCELLED" and not story.cancel_requested:
         yield "it ended CANCELLED and nobody had asked for it"
-    first_undo = min((step.undo_scheduled for step in story.undoing), default=story.ending.ticket)
-    if status == "COMPLETED" and 0 < story.cancel_requested < first_undo:
+    if status == "COMPLETED" and story.cancel_requested:
         yield "it ended COMPLETED although it was cancelled before"
 
 
 def _stands(story: Story, step: StepStory, status: str, effects: int) -> Iterator[Violation]:
     """Whether what stands of a step fits the ending."""
-    expected_to_stand = status == "COMPLETED" and step.done and not step.cancelled
+    expected_to_stand = status == "COMPLETED" and step.done and not (step.cancelled or step.saga)
     if expected_to_stand:
-        if effects != 1 and not (step.by_operator or step.child):
+        if not step.registered and effects != 1 and not (step.by_operator or step.child):
             yield Violation(
                 "I1", story.run_id, f"it ended {status}, and {effects} effects of {step.name} stand"
             )
@@ -299,7 +332,7 @@ def _clients(
 ) -> Iterator[Violation]:
     for said in evidence.said:
         story = stories.get(said.run_id)
-        if said.what not in ("started", "cancelled", "ended", "completed", "failed"):
+        if said.what not in ("started", "cancelled", "terminated", "ended", "completed", "failed"):
             continue
         if story is None:
             yield Violation("I1", said.run_id, f"a client was told that it is {said.what}, and it is lost")
@@ -309,6 +342,8 @@ def _clients(
             durable = first.ticket if first else 0
         elif said.what == "cancelled":
             durable = story.cancel_requested
+        elif said.what == "terminated":
+            durable = story.termination_asked
         elif said.what in ("completed", "failed"):
             step = story.steps[said.detail]
             durable = max((ticket for ticket in step.arrived if ticket < said.ticket), default=0)

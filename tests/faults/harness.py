@@ -53,11 +53,15 @@ class Fault:
 
 @dataclass(frozen=True)
 class Case:
-    """One scenario. ``cancel_at``: where a client asks to cancel. ``operator``: what is done to a parked run."""
+    """One scenario. ``cancel_at``: where a client asks to cancel. ``operator``: what is done to a parked run.
+
+    ``terminate``: at that place an operator terminates it instead, "at once" or "after undoing".
+    """
 
     script: Script = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
     cancel_at: tuple[str, int] | None = None
+    terminate: str = ""
     operator: str = ""
     insists: bool = False  # after a crash the client starts the run again, although it was acknowledged
     seconds: dict[str, float] = field(default_factory=dict)
@@ -419,7 +423,7 @@ async def _customer(world: World, life: Life, engine: mg.Engine, run_id: str) ->
     besides = [
         asyncio.ensure_future(_unless_stopped(life, client, life, handle)) for client in world.saga.besides
     ]
-    if world.case.cancel_at is not None and "cancelled" not in known:
+    if world.case.cancel_at is not None and not known & {"cancelled", "terminated"}:
         await _cancel(world, life, handle, ending)
     done, _ = await asyncio.wait((ending,), timeout=PATIENCE_SECONDS)
     if not done and world.case.operator:
@@ -451,13 +455,17 @@ async def _cancel(world: World, life: Life, handle: mg.RunHandle[Any], ending: a
     )
     if ending.done() or not world.cancel_wanted:
         return
-    life.say(handle.id, "cancel")
+    terminate = world.case.terminate
+    life.say(handle.id, "terminate" if terminate else "cancel")
     try:
-        await handle.cancel("the customer changed their mind", by="customer")
+        if terminate:
+            await handle.terminate("enough", by="operator", compensate=terminate == "after undoing")
+        else:
+            await handle.cancel("the customer changed their mind", by="customer")
     except mg.NotPossible:
         life.say(handle.id, "refused")
     else:
-        life.say(handle.id, "cancelled")
+        life.say(handle.id, "terminated" if terminate else "cancelled")
 
 
 async def _operate(world: World, handle: mg.RunHandle[Any], ending: asyncio.Future[None]) -> None:

@@ -25,6 +25,7 @@ class Terms:
 
     ``predecessors``: steps that must be settled and durable before the step may start. ``transactions``: steps whose
     effect is a row of the ledger. ``of_signals``: the steps that are scheduled by a signal, and its payload.
+    ``inside``: the steps of each nested saga. ``behind_pivot``: the first step behind the point of no return.
     """
 
     undoable: frozenset[str]
@@ -33,6 +34,8 @@ class Terms:
     own_errors: frozenset[str] = frozenset()
     transactions: frozenset[str] = frozenset()
     of_signals: dict[str, str] = field(default_factory=dict)
+    inside: dict[int, frozenset[str]] = field(default_factory=dict)
+    behind_pivot: str = ""
 
 
 Client = Callable[[Any, mg.RunHandle[Any]], Coroutine[Any, Any, None]]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tests.faults.evidence import Committed, Dumped
+
+if TYPE_CHECKING:
+    from tests.faults.sagas import Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class StepStory:
     child_ended: str = ""  # as its parent was told
     left_open: list[str] = field(default_factory=list)  # of that run
     arrived: list[int] = field(default_factory=list)
+    registered: bool = False  # to be undone without having been done: on_rollback
+    saga: int = 0  # the nested saga that was rolled back with it
 
     @property
     def settled(self) -> int:
@@ -88,17 +93,18 @@ class Story:
         self,
         dumped: Dumped,
         commits: dict[int, Committed],
-        own_errors: frozenset[str],
-        transactions: frozenset[str],
+        terms: Terms,
     ) -> None:
         self.run_id = dumped.run_id
         self.status = dumped.status
         self.ended_at = dumped.ended_at
-        self.own_errors = own_errors
-        self.transactions = transactions
+        self.terms = terms
         self.steps: dict[str, StepStory] = {}
         self.by_number: dict[int, StepStory] = {}
-        self.undoing: list[StepStory] = []
+        self.lines: dict[tuple[str, int], list[StepStory]] = {}  # what is undone one by one
+        self.sagas_rolled_back: set[int] = set()
+        self.terminated = ""
+        self.termination_asked = 0
         self.signals: list[Fact] = []
         self.signals_left: list[int] = []
         self.timers: dict[int, tuple[float, str]] = {}
@@ -193,7 +199,7 @@ class Story:
             self.violated("I3", f"an attempt of step {step.name} ends after what it was for was recorded")
         if not undoing:
             step.unknown |= event.get("unknown", False)
-            certain = step.name in self.transactions
+            certain = step.name in self.terms.transactions
             if event.get("lost") and bool(event.get("unknown")) is certain:
                 recorded = "is" if certain else "is not"
                 self.violated("I2", f"a lost attempt of step {step.name} {recorded} recorded as unknown")
@@ -314,31 +320,70 @@ class Story:
             caused = blamed is not None and bool(blamed.failed)
         elif error == "TimeoutError":
             caused = "TimerFired" in self.seen
+        elif error == "Terminated":
+            caused = bool(self.terminated)
         else:
-            caused = "StepFailed" in self.seen or error in self.own_errors
+            caused = "StepFailed" in self.seen or error in self.terms.own_errors
         if not caused:
             self.violated(
                 "I2", f"a rollback starts without a recorded fault or cancellation ({error or 'no cause'})"
             )
+        self._only_before_the_pivot("a rollback starts")
+        for line in self.lines.values():
+            if is_open(line[-1]):
+                self.violated("I2", f"a rollback starts while the undo of {line[-1].name} is open")
+
+    def _only_before_the_pivot(self, what: str) -> None:
+        behind = self.steps.get(self.terms.behind_pivot)
+        if behind is not None:
+            self.violated("I2", f"{what} behind the point of no return: {behind.name} was scheduled")
+
+    def _rollback_registered(self, fact: Fact, _: StepStory | None) -> None:
+        self._step_scheduled(Fact(fact.ticket, fact.durable_at, fact.event | {"undoable": True}), None)
+        step = self.by_number[fact.event["step"]]
+        step.registered, step.done = True, fact.ticket
+
+    def _pivoted(self, fact: Fact, _: StepStory | None) -> None:
+        if self.cancel_requested or self.rollback:
+            self.violated("I2", "it passes its point of no return although it is to be rolled back")
+
+    def _saga_rollback_started(self, fact: Fact, _: StepStory | None) -> None:
+        number = fact.event["saga"]
+        self.sagas_rolled_back.add(number)
+        named = [self.by_number[step] for step in fact.event["steps"]]
+        inside = [self.steps[name] for name in self.terms.inside.get(number, ()) if name in self.steps]
+        self._only_before_the_pivot(f"saga {number} is rolled back")
+        for step in named:
+            if step not in inside:
+                self.violated("I2", f"saga {number} is to undo {step.name}, which happened outside")
+            step.saga = number
+        for step in inside:
+            if not step.settled:
+                self.violated("I2", f"saga {number} is rolled back while {step.name} is open")
+            elif step.undoable and step.may_stand and not (step.undone or step in named):
+                self.violated("I1", f"saga {number} is rolled back without {step.name}")
+        if not self.seen & {"StepFailed", "TimerFired", "StepCancelled"}:
+            self.violated("I2", f"saga {number} is rolled back without a recorded fault")
 
     def _compensation_scheduled(self, fact: Fact, step: StepStory) -> None:
         if step.undo_scheduled:
             self.violated("I2", f"the compensation of step {step.name} is scheduled twice")
-        if self.undoing:
-            last = self.undoing[-1]
+        line = self.lines.setdefault(line_of(self, step), [])
+        if line:
+            last = line[-1]
             if last.number <= step.number:
                 self.violated(
                     "I2", f"step {step.name} is undone after {last.name}, which was scheduled before it"
                 )
-            if not (last.undone or last.undo_skipped):
+            if is_open(last):
                 self.violated("I2", f"step {step.name} is to be undone while the undo of {last.name} is open")
         if not step.may_stand:
             self.violated("I2", f"step {step.name} is to be undone although it was not done")
-        if not (self.rollback or (step.abandoned and step.may_stand)):
+        if not (self.rollback or step.saga or (step.abandoned and step.may_stand)):
             self.violated("I2", f"step {step.name} is to be undone without a recorded fault or cancellation")
         step.undo_scheduled = fact.ticket
         step.intents["undo"].append((fact.ticket, fact.event.get("due", 0.0)))
-        self.undoing.append(step)
+        line.append(step)
 
     def _compensation_completed(self, fact: Fact, step: StepStory) -> None:
         if step.undone or not step.undo_scheduled:
@@ -367,6 +412,21 @@ class Story:
         if fact.event["action"] == "retry" and step is not None:
             step.intents["undo" if step.undo_scheduled else "do"].append((fact.ticket, 0.0))
             self.parked.discard(step.number)
+        if fact.event["action"] == "terminate":
+            self.terminated = "after undoing" if fact.event.get("compensate") else "at once"
+            self.termination_asked = self.termination_asked or fact.ticket
+            if self.terminated == "at once":
+                self.parked.clear()
+
+
+def is_open(step: StepStory) -> bool:
+    """Whether it is being undone."""
+    return bool(step.undo_scheduled) and not (step.undone or step.undo_skipped)
+
+
+def line_of(story: Story, step: StepStory) -> tuple[str, int]:
+    """With which other steps it is undone one by one: those of its saga's rollback, or of the run's."""
+    return ("saga", step.saga) if step.saga else ("run", story.rollback)
 
 
 TAKES: dict[str, Callable[[Story, Fact, Any], None]] = {
@@ -393,6 +453,9 @@ TAKES: dict[str, Callable[[Story, Fact, Any], None]] = {
     "SignalsAwaited": Story._signals_awaited,
     "SignalsLeft": Story._signals_left,
     "CancelRequested": Story._cancel_requested,
+    "RollbackRegistered": Story._rollback_registered,
+    "Pivoted": Story._pivoted,
+    "SagaRollbackStarted": Story._saga_rollback_started,
     "RollbackStarted": Story._rollback_started,
     "CompensationScheduled": Story._compensation_scheduled,
     "CompensationCompleted": Story._compensation_completed,

@@ -7,9 +7,11 @@ import pytest
 import makegood as mg
 from makegood.store.sqlite import SqliteStore
 from tests.faults.broken import BREAKAGES, STARTED
+from tests.faults.broken_sagas import SAGA_BREAKAGES
 from tests.faults.checker import check
 from tests.faults.harness import Case, run
 from tests.faults.matrix import hold
+from tests.faults.nested import payout_saga, travel_saga
 from tests.faults.participants import Services
 from tests.faults.sagas import (
     Block,
@@ -32,6 +34,8 @@ SAGAS = {
     "parcel": parcel_saga(SERVICES),
     "fleet": fleet_saga(SERVICES),
     "order": order_saga(SERVICES),
+    "travel": travel_saga(SERVICES),
+    "payout": payout_saga(SERVICES),
     "approval": approval_saga(SERVICES),
     "booking": booking_saga(SERVICES),
     "listener": listening_saga(SERVICES, one_by_one),
@@ -41,7 +45,9 @@ SAGAS = {
 
 
 @pytest.mark.parametrize(
-    "breakage", BREAKAGES, ids=lambda breakage: f"{breakage.breaks.__name__}-{breakage.saga}"
+    "breakage",
+    [*BREAKAGES, *SAGA_BREAKAGES],
+    ids=lambda breakage: f"{breakage.breaks.__name__}-{breakage.saga}",
 )
 def test_the_checker_catches_an_engine_that(breakage, monkeypatch, tmp_path):
     saga = SAGAS[breakage.saga]

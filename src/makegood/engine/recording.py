@@ -122,7 +122,7 @@ class Recording(msgspec.Struct, gc=False, eq=False):
         if state.pivoted and self.program.error is not None:
             self._stand_still(self.program.error)
             return
-        if state.in_flight:
+        if state.in_flight or (self._undo_plan is None and state.terminating and state.is_undoing):
             return
         if self._undo_plan is None:
             self._begin_ending()

@@ -218,6 +218,10 @@ class RunState(msgspec.Struct, gc=False):
         return Status.COMPENSATING if self.rolling_back or self.terminating else Status.RUNNING
 
     @property
+    def is_undoing(self) -> bool:
+        return any(step.state in (UNDOING, UNDO_EXHAUSTED) for step in self.steps.values())
+
+    @property
     def residue(self) -> list[str]:
         """Names of the steps whose effects are, or may be, open although nobody wants them; a child's after its own."""
         if self.status_ is Status.TERMINATED:
