@@ -7,7 +7,7 @@ way (steps, timers) is left in ``decisions``.
 from __future__ import annotations
 
 import gc
-from asyncio import CancelledError, _get_running_loop, _set_running_loop
+from asyncio import _get_running_loop, _set_running_loop
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from makegood.definition.keys import checked_run_id
@@ -17,24 +17,21 @@ from makegood.engine.children import ChildCall, default_id
 from makegood.engine.journal import (
     ChildScheduled,
     Pivoted,
-    RollbackRegistered,
     StepCancelled,
     StepScheduled,
     ViewUpdated,
 )
 from makegood.engine.loop import CLOSING_ROUNDS, NO_CONTEXT
-from makegood.engine.main_task import Branch, MainTask, StepCall
-from makegood.engine.nested import NestedSaga, Shielded, current_saga, tasks_inside
-from makegood.engine.repeatable import RepeatableLoop
-from makegood.engine.saga import cause
+from makegood.engine.main_task import MainTask, StepCall
+from makegood.engine.nested import NestedSaga
 from makegood.engine.signals import Signals
+from makegood.engine.undoing import UndoingLoop
 from makegood.engine.updates import Updates
 from makegood.engine.views import PENDING, checked_view
 from makegood.errors import NotDurable, NotPossible, RunConflict, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-    from contextvars import Context
+    from collections.abc import Callable, Coroutine
 
     import msgspec
 
@@ -46,34 +43,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-REFUSES = "workflow {}: a branch inside a failed saga swallows its cancellation, {} times by now, and goes on waiting."
 
-
-class CoroutineProgram(RepeatableLoop):
+class CoroutineProgram(UndoingLoop):
     """One run of a workflow function. Implements ``engine.program.Program`` and ``definition.scope.Scope``."""
 
-    finished = False
     idle = False
-    error: BaseException | None = None
     value: Any = None
-    pivoted = False
-    winding_up = False
-    rollbacks: Sequence[NestedSaga] = ()
     _main: MainTask | None = None
     _published: dict[str, int] | None = None
     _signals: Signals | None = None
-    _saga_count = 0
     _child_ids: frozenset[str] | set[str] = frozenset()
-    _cancellation: Cancellation | None = None
     _frozen = False
-    _refusals = 0
     _updates: Updates | None = None
 
     def __init__(self, workflow: Workflow[..., Any]) -> None:
         super().__init__(workflow.name)
         self.workflow = workflow
-        self.steps: dict[int, Step[Any, Any]] = {}
-        self._calls: dict[int, StepCall] = {}
         self._rejected: list[StepCall] = []
         self._context.run(current_scope.set, self)
 
@@ -307,24 +292,6 @@ class CoroutineProgram(RepeatableLoop):
         pivots = [place for place, decision in enumerate(self.decisions, 1) if type(decision) is Pivoted]
         del self.decisions[max(pivots, default=0) :]
 
-    def _settle_sagas(self) -> None:
-        """See that all that was started inside a failed saga ends. It may still run steps, but waits for nothing else."""
-        for saga in self.rollbacks:
-            for _ in range(CLOSING_ROUNDS):
-                inside = tasks_inside(saga, self._tasks.values())
-                if self.finished or self._is_busy(saga) or not inside:
-                    break
-                for task in inside:
-                    task.cancel()
-                self._pump()
-            else:
-                self.fail(NotDurable(REFUSES.format(self.name, CLOSING_ROUNDS)))
-            saga.settled = saga.settled or not self._is_busy(saga)
-
-    def _is_busy(self, saga: NestedSaga) -> bool:
-        inner = any(other is not saga and other.is_inside(saga) for other in self.rollbacks)
-        return inner or any(number in self._calls for number in saga.steps)
-
     def _cancel_calls(self) -> None:
         for call in list(self._calls.values()):
             call.cancel()
@@ -377,65 +344,6 @@ class CoroutineProgram(RepeatableLoop):
             speaks_of_steps = PENDING in fields
             after, still_open = (len(self.steps), list(self._calls)) if speaks_of_steps else (0, [])
             self.decisions.append(ViewUpdated(fields, after, still_open))
-
-    def _refused(self, what: str) -> Any:
-        """The workflow is over: an error, or, for one that swallows it over and over, a wait for ever."""
-        self._refusals += 1
-        if self._refusals > CLOSING_ROUNDS:
-            return self.create_future()
-        if self._closed:
-            raise GeneratorExit
-        raise UsageError(f"{what} was called after its workflow had ended.")
-
-    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
-        task = super().create_task(coro, name=name, context=context)
-        if self._saga_count and isinstance(task, Branch):
-            task.saga = current_saga.get() if context is None else context.run(current_saga.get)
-        return task
-
-    def open_saga(self) -> NestedSaga:
-        self._saga_count += 1
-        return NestedSaga(self._saga_count, self)
-
-    def roll_back(self, saga: NestedSaga, error: BaseException) -> Shielded | None:
-        """The block failed: have it undone, unless the whole run is going to be, or nothing is any more."""
-        if self.pivoted or self._cancellation or self._closed or (self.finished and self.error is not None):
-            return None
-        saga.failure, _ = cause(error)
-        saga.waiter = Shielded(loop=self)
-        saga.waiter.number = self._count()
-        saga.settled = self.finished
-        self.rollbacks = [*self.rollbacks, saga]
-        self.winding_up = True
-        for task in tasks_inside(saga, self._tasks.values()):
-            task.cancel()
-        for number in saga.steps:
-            if number in self._calls:
-                self._calls[number].cancel()
-        return None if self.finished else saga.waiter
-
-    def _join_saga(self, step: int) -> None:
-        saga = current_saga.get()
-        if saga is not None:
-            saga.join(step)
-
-    def register_rollback(self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self.finished or self._closed:
-            self._refused(f"on_rollback({step.options_.name})")
-            return
-        number = len(self.steps) + 1
-        arguments = step.signature.encode_arguments(args, kwargs)
-        self.decisions.append(RollbackRegistered(number, step.options_.name, arguments))
-        self.steps[number] = step
-        if self._saga_count:
-            self._join_saga(number)
-
-    def pivot(self) -> None:
-        if self._cancellation is not None:
-            raise CancelledError
-        if not (self.pivoted or self.finished):
-            self.pivoted = True
-            self.decisions.append(Pivoted())
 
     def call_child(
         self, workflow: Workflow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], run_id: str | None

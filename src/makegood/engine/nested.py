@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
-    from makegood.engine.coroutine import CoroutineProgram
     from makegood.engine.journal import CompensationScheduled, Decision
     from makegood.engine.main_task import Branch
     from makegood.engine.run import RunState, StepRecord
+    from makegood.engine.undoing import UndoingLoop
     from makegood.failure import Failure
 
 
@@ -47,7 +47,7 @@ class Shielded(Future):
 class NestedSaga:
     """One ``async with mg.saga()``. Implements ``definition.scope.SagaBlock``."""
 
-    def __init__(self, number: int, program: CoroutineProgram) -> None:
+    def __init__(self, number: int, program: UndoingLoop) -> None:
         self.number = number
         self.program = program
         self.outer: NestedSaga | None = None
