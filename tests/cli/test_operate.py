@@ -138,3 +138,14 @@ def test_terminate_lists_what_it_leaves_behind(makegood, fails):
     makegood("run", "shop:fulfil", "--input", ORDER, "--id", "order-1")
     makegood("terminate", "order-1", "--why", "forget it")
     assert makegood("show", "order-1", "--json").json["residue"] == ["charge"]
+
+
+def test_terminate_with_compensate_undoes_what_was_done_first(makegood, parked, effects):
+    ended = makegood("terminate", "ask-1", "--why", "too late", "--compensate", "--with", "shop", "--json")
+    assert (ended.json["run"]["status"], ended.json["run"]["residue"]) == ("TERMINATED", [])
+
+
+def test_terminate_with_compensate_needs_a_worker(makegood, parked):
+    stored = makegood("terminate", "ask-1", "--why", "too late", "--compensate")
+    assert "stored, not carried out yet" in stored.out
+    assert status(makegood) == "PARKED"

@@ -419,3 +419,27 @@ async def external_completion(engine: mg.Engine) -> None:
     assert_type(await ask_at_best("o"), int | None)
     await engine.complete("token", Receipt("r"))
     await engine.fail("token", "no", fatal=True)
+
+
+# ---- undoing -------------------------------------------------------------------------------------------------------
+
+
+@mg.step
+async def say_sorry(to: str, times: int = 1) -> None:
+    print(to, times)
+
+
+@mg.workflow
+async def journey() -> int:
+    mg.on_rollback(say_sorry, "porter", times=2)
+    mg.on_rollback(say_sorry, 2)  # type: ignore[arg-type]
+    mg.on_rollback(say_sorry)  # type: ignore[call-arg]
+    mg.on_rollback(print, "porter")  # type: ignore[arg-type]
+    async with mg.saga():
+        mg.pivot()
+        return 1
+
+
+async def terminating(run: mg.RunHandle[int]) -> None:
+    await run.terminate("why", compensate=True, by="ann")
+    await run.terminate(compensate="yes")  # type: ignore[arg-type]
