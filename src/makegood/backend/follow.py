@@ -127,7 +127,7 @@ class Follower:
     async def _look(self) -> None:
         """Tell of what other processes commit, until nobody waits, or this process is the worker."""
         version = -1
-        while self._changes and not self._works():
+        while self._changes.events and not self._works():
             try:
                 async with asyncio.timeout(LOOK_AGAIN_SECONDS):
                     version = await self._store.next_change(version)

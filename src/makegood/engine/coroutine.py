@@ -158,6 +158,9 @@ class CoroutineProgram(UndoingLoop):
         self._closed = True
         if self._main is not None and not (self._main.finished or self.finished):
             self._discard(self._main.get_coro())
+        if self.finished and not self._tasks:
+            self._let_go()
+            return
         stubborn = self._discard_tasks()
         with self._inside():
             self._context.run(self._let_go)

@@ -9,12 +9,9 @@ class Changes:
     """An event for each run that somebody waits for; nothing for the others."""
 
     def __init__(self) -> None:
-        self._events: dict[str, asyncio.Event] = {}
+        self.events: dict[str, asyncio.Event] = {}
+        """One for each run that somebody waits for."""
         self._error: BaseException | None = None
-
-    def __bool__(self) -> bool:
-        """Whether anybody waits."""
-        return bool(self._events)
 
     def of(self, run_id: str) -> asyncio.Event:
         """Set at the run's next change: ask for it, then look at the run, then wait.
@@ -24,17 +21,17 @@ class Changes:
         """
         if self._error is not None:
             raise self._error
-        return self._events.setdefault(run_id, asyncio.Event())
+        return self.events.setdefault(run_id, asyncio.Event())
 
     def tell(self, run_id: str) -> None:
         """The run has changed."""
-        event = self._events.pop(run_id, None)
+        event = self.events.pop(run_id, None)
         if event is not None:
             event.set()
 
     def tell_all(self) -> None:
         """Any of them may have changed."""
-        events, self._events = self._events, {}
+        events, self.events = self.events, {}
         for event in events.values():
             event.set()
 

@@ -62,7 +62,10 @@ class Job(Attempt):
         self.record = record
         self.definition = definition
         self.kind = kind
-        self.is_async, self.timeout_seconds = definition.manner(kind)
+        if kind == "do":
+            self.is_async, self.timeout_seconds = definition.is_async, definition.options_.timeout_seconds
+        else:
+            self.is_async, self.timeout_seconds = definition.manner(kind)
         self.is_plain = self.is_async and self.timeout_seconds is None
         self.cancelled = False
         self.timed_out = False
@@ -70,6 +73,8 @@ class Job(Attempt):
 
     def call(self) -> Any:
         """Call the user's function: a coroutine if ``is_async``, otherwise the value."""
+        if self.kind == "do":
+            return self.definition.signature.call(self.record.arguments)
         return self.definition.call(self.kind, self.record.arguments, self.record.result)
 
 

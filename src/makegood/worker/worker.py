@@ -220,14 +220,16 @@ class Worker:
 
     def _stop_work(self, run: LiveRun) -> None:
         """No alarm rings any more, attempts under way are stopped, and what they still report is not heard."""
-        for alarm in (*run.timers.values(), *run.waits.values()):
-            alarm.cancel()
         self.eviction.forget(run)
-        run.timers.clear()
-        run.waits.clear()
-        for job in run.jobs.values():
-            self.cancel(job)
-        run.jobs.clear()
+        if run.timers or run.waits:
+            for alarm in (*run.timers.values(), *run.waits.values()):
+                alarm.cancel()
+            run.timers.clear()
+            run.waits.clear()
+        if run.jobs:
+            for job in run.jobs.values():
+                self.cancel(job)
+            run.jobs.clear()
 
     def cancel(self, job: Job) -> bool:
         """Stop an attempt: whether it was under way and will report."""
@@ -285,7 +287,7 @@ class Worker:
             self.starting.pop(run.id, None)
             self.runs[run.id] = run
             self._tell_starters(run, created=True)
-        if self.changes:
+        if self.changes.events:
             self.changes.tell(run.id)
         try:
             for event in run.entry.events:
