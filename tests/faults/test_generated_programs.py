@@ -31,7 +31,8 @@ class Do:
     """A part of a generated program."""
 
     what: Literal[
-        "step", "sleep", "sequence", "gather", "group", "race", "timeout", "attempt", "finally", "forget"
+        *("step", "sleep", "sequence", "gather", "group", "race", "timeout", "attempt", "finally", "forget"),
+        *("saga", "on rollback"),
     ]
     name: str = ""
     seconds: int = 0
@@ -46,7 +47,9 @@ def _combined(inner: st.SearchStrategy[Do]) -> st.SearchStrategy[Do]:
     parts = st.lists(inner, min_size=1, max_size=3).map(tuple)
     return st.one_of(
         st.builds(
-            Do, st.sampled_from(["sequence", "gather", "group", "race", "attempt", "finally"]), parts=parts
+            Do,
+            st.sampled_from(["sequence", "gather", "group", "race", "attempt", "finally", "saga", "saga"]),
+            parts=parts,
         ),
         st.builds(Do, st.just("timeout"), seconds=st.integers(1, 9), parts=parts),
     )
@@ -56,7 +59,7 @@ programs = st.recursive(
     _step()
     | _step()
     | st.integers(0, 9).map(lambda n: Do("sleep", seconds=n))
-    | st.just(Do("forget", "charge")),
+    | st.sampled_from([Do("forget", "charge"), Do("on rollback", "note")]),
     _combined,
     max_leaves=6,
 )
@@ -70,6 +73,14 @@ async def perform(part: Do) -> None:  # noqa: C901, PLR0912 - one case for each 
             STEPS[part.name]()
         case "sleep":
             await asyncio.sleep(part.seconds)
+        case "on rollback":
+            mg.on_rollback(STEPS[part.name])
+        case "saga":
+            try:
+                async with mg.saga():
+                    await perform(Do("sequence", parts=part.parts))
+            except (mg.StepFailed, TimeoutError, ExceptionGroup):
+                await note("plan C")
         case "sequence":
             for inner in part.parts:
                 await perform(inner)
@@ -121,7 +132,7 @@ class Fate:
         ]
         choices += [("timer", number) for number in run.state.timers]
         if self.troubles > 0:
-            choices += [("crash", 0), ("cancel", 0)]
+            choices += [("crash", 0), ("cancel", 0), ("terminate", 0)]
         kind, number = self.data.draw(st.sampled_from(choices), label="what")
         if kind == "step":
             self._step(run.state.steps[number])
@@ -130,6 +141,10 @@ class Fate:
         elif kind == "crash":
             self.troubles -= 1
             run.crash()
+        elif kind == "terminate":
+            if self.data.draw(st.integers(0, 5), label="really terminate if 5") == 5:
+                undo = not (run.state.rolling_back or self.data.draw(st.booleans(), label="at once"))
+                run.act(Request("terminate", "ann", "enough", compensate=undo))
         elif self.data.draw(st.booleans(), label="really cancel"):
             self.troubles -= 1
             if not run.state.rolling_back or run.state.cancel_requested:
@@ -181,17 +196,24 @@ def check_honest(run: Run) -> None:
     state = run.state
     names = [type(event).__name__ for event in run.events]
     undone = [event.step for event in run.events if type(event).__name__ == "CompensationScheduled"]
-    assert undone == sorted(undone, reverse=True), "compensations in the reverse order of scheduling"
-    assert len(set(undone)) == len(undone), "each once"
-    if undone:
+    sagas = [event for event in run.events if type(event).__name__ == "SagaRollbackStarted"]
+    nested = {step for saga in sagas for step in saga.steps}
+    check_order(run, undone, nested)
+    if state.terminating == "at once":
+        return
+    if sagas:
+        assert nested <= set(undone)
+    elif undone:
         first = names.index("CompensationScheduled")
         settled = {"StepCompleted", "StepFailed", "StepSkipped", "StepScheduled", "ProbeAnswered"}
         assert not settled & set(names[first:]), "no undo before everything has settled"
     done = {e.step for e in run.events if type(e).__name__ == "StepCompleted"}
     done |= {e.step for e in run.events if type(e).__name__ == "ProbeAnswered" and e.outcome == "done"}
+    done |= {e.step for e in run.events if type(e).__name__ == "RollbackRegistered"}
     unknown = {e.step for e in run.events if type(e).__name__ == "StepFailed" and e.unknown}
     owed = {number for number in done | unknown if state.steps[number].undoable}
     if state.status is Status.COMPLETED:
+        assert not state.cancel_requested
         assert {number for number in owed if state.steps[number].cancelled or number in unknown} <= set(
             undone
         )
@@ -204,6 +226,20 @@ def check_honest(run: Run) -> None:
     if state.status is Status.FAILED:
         assert not undone
     assert (state.status is Status.CANCELLED) <= state.cancel_requested
+
+
+def check_order(run: Run, undone: list[int], nested: set[int]) -> None:
+    assert len(set(undone)) == len(undone), "each once"
+    rollback = next((n for n, e in enumerate(run.events) if type(e).__name__ == "RollbackStarted"), 0)
+    before = [
+        e.step for e in run.events[:rollback] if type(e).__name__ == "CompensationScheduled"
+    ]  # of a workflow that had returned
+    whole = [step for step in undone if step not in nested and step not in before]
+    assert whole == sorted(whole, reverse=True), "compensations in the reverse order of scheduling"
+    for event in run.events:
+        if type(event).__name__ == "SagaRollbackStarted":
+            own = [step for step in undone if step in event.steps]
+            assert own == sorted(own, reverse=True), "also those of a nested saga"
 
 
 def live(run: Run, fate: Fate) -> None:
