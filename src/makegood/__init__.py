@@ -1,6 +1,6 @@
 """makegood: durable sagas and workflows for Python."""
 
-from makegood.client import Engine
+from makegood.client import Engine, RunHandle
 from makegood.definition.attempt import attempt, completion_token, idempotency_key, original_key
 from makegood.definition.child import Child, start_child
 from makegood.definition.completion import PENDING, Pending
@@ -49,7 +49,6 @@ from makegood.errors import (
     UsageError,
 )
 from makegood.failure import Failure
-from makegood.handle import RunHandle
 
 __all__ = [
     "DAY",

@@ -31,7 +31,7 @@ from makegood.cli.options import (
 from makegood.cli.output import Output, command_line, others_to_stderr, visible
 from makegood.cli.render import headline
 from makegood.cli.start import check_not_interrupted, report_end, see_through
-from makegood.handle import operator
+from makegood.client import operator
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The public API: ``Engine`` starts and finds runs, ``RunHandle`` is one of them. The edges use nothing else."""
+"""``Engine``: a store opened, and its runs started and found."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from makegood.backend.local import LocalBackend
+from makegood.client.handle import RunHandle, as_json, operator, result_of
 from makegood.definition.completion import read
 from makegood.definition.keys import checked_run_id
 from makegood.definition.registry import Registry
@@ -23,7 +24,6 @@ from makegood.errors import (
     not_found,
 )
 from makegood.failure import Failure
-from makegood.handle import RunHandle, as_json, operator, result_of
 from makegood.store.address import store_at
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A run as its starter and its operators hold it: ``RunHandle``. Part of the public API, beside ``client``."""
+"""``RunHandle``: a run as its starter and its operators hold it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from makegood.errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from makegood.client import Engine
+    from makegood.client.engine import Engine
     from makegood.description import HistoryItem
     from makegood.engine.run import RunState
 
