@@ -425,8 +425,12 @@ def is_open(step: StepStory) -> bool:
 
 
 def line_of(story: Story, step: StepStory) -> tuple[str, int]:
-    """With which other steps it is undone one by one: those of its saga's rollback, or of the run's."""
-    return ("saga", step.saga) if step.saga else ("run", story.rollback)
+    """With which other steps it is undone one by one: those of its saga's rollback, of the run's, or, where a workflow
+    that had returned left something to make good, of what was begun before a cancellation rolled the run back.
+    """
+    if step.saga:
+        return "saga", step.saga
+    return "run", 0 if 0 < step.undo_scheduled < story.rollback else story.rollback
 
 
 TAKES: dict[str, Callable[[Story, Fact, Any], None]] = {
