@@ -88,7 +88,9 @@ def happen(run: Run, data: st.DataObject, *, trouble: bool) -> None:
     """Something that could be next; without ``trouble`` something that brings the end nearer."""
     choices: list[tuple[str, Any]] = [("step", n) for n, step in run.state.steps.items() if step.in_flight]
     choices += [("timer", number) for number in run.state.timers]
-    if trouble or not choices:
+    if not (trouble or choices):
+        choices = [("signal", name) for name in run.state.awaited]
+    if trouble:
         choices += [("signal", "word"), ("signal", "other"), ("burst", "word"), ("crash", 0)]
     kind, what = data.draw(st.sampled_from(choices), label="what")
     number, at = run.state.signals + 1, run.now
