@@ -46,8 +46,11 @@ check: $(STAMP)
 format: $(STAMP)
 	@$(BIN)/ruff check --quiet --fix $(CHECKED); $(BIN)/ruff format $(CHECKED)
 
+# The crash matrices take as long as all the rest: they run beside it.
 test: check
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest tests/faults > .venv/faults.txt 2>&1 & faults=$$!; \
+	$(BIN)/python -m pytest --ignore=tests/faults $(ARGS); rest=$$?; \
+	echo "crash matrices"; wait $$faults; faults=$$?; cat .venv/faults.txt; exit $$((rest + faults))
 	@set -e; if [ -n "$(SERVICE_KIT)" ]; then \
 		echo "tests of $(SERVICE_KIT)"; \
 		(cd $(SERVICE_KIT) && PYTHONPATH=.. $(BIN)/python -m pytest --rootdir=. --override-ini=pythonpath= tests); \
