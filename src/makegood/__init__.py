@@ -13,7 +13,7 @@ from makegood.definition.step import NotDone, Step, step
 from makegood.definition.transaction import Connection, Transaction, transaction
 from makegood.definition.update import Update
 from makegood.definition.values import now, random, uuid4
-from makegood.definition.versions import patched
+from makegood.definition.versions import continue_as_new, patched
 from makegood.definition.view import update_view
 from makegood.definition.workflow import Workflow, workflow
 from makegood.errors import (
@@ -102,6 +102,7 @@ __all__ = [
     "Workflow",
     "attempt",
     "completion_token",
+    "continue_as_new",
     "idempotency_key",
     "now",
     "on_rollback",

@@ -90,6 +90,7 @@ class Description(msgspec.Struct, frozen=True):
     children: dict[str, str] = {}
     held_up: bool = False
     version: int = 1
+    leg: int = 1
 
     def with_children(self, statuses: dict[str, str], *, held_up: bool) -> Description:
         """The same, knowing how the children stand that the run waits for."""
@@ -151,7 +152,18 @@ def describe(entries: Sequence[journal.Entry]) -> Description:
         signals_left=_signals_left(entries, run.signals_left),
         parent=run.parent,
         version=run.version,
+        leg=run.leg,
     )
+
+
+def leg_entries(entries: Iterable[journal.Entry]) -> list[int]:
+    """The numbers of the entries with which the run went on as new, 0 before them for its beginning."""
+    continuing = (
+        number
+        for number, entry in enumerate(entries, start=1)
+        if any(isinstance(event, journal.RunContinued) for event in entry.events)
+    )
+    return [0, *continuing]
 
 
 def flatten(entries: Iterable[journal.Entry]) -> list[HistoryItem]:
@@ -186,13 +198,24 @@ def _times(entries: Iterable[journal.Entry]) -> dict[int, tuple[float, float | N
 def _signals_left(entries: Iterable[journal.Entry], numbers: Sequence[int]) -> list[SignalDescription]:
     if not numbers:
         return []
-    wanted = frozenset(numbers)
     return [
-        SignalDescription(event.number, event.name, _plain(event.payload), entry.at)
-        for entry in entries
-        for event in entry.events
-        if isinstance(event, journal.SignalReceived) and event.number in wanted
+        SignalDescription(signal.number, signal.name, _plain(signal.payload), at)
+        for number, (signal, at) in sorted(_signals(entries).items())
+        if number in numbers
     ]
+
+
+def _signals(entries: Iterable[journal.Entry]) -> dict[int, tuple[journal.SignalReceived, float]]:
+    """The signals by number, and when each came; those of an earlier leg as of when that was over."""
+    found: dict[int, tuple[journal.SignalReceived, float]] = {}
+    for entry in entries:
+        for event in entry.events:
+            if isinstance(event, journal.SignalReceived):
+                found[event.number] = event, entry.at
+            elif isinstance(event, journal.RunContinued):
+                for signal in event.unread:
+                    found.setdefault(signal.number, (signal, entry.at))
+    return found
 
 
 def _step(record: StepRecord, began_at: float, settled_at: float | None) -> StepDescription:

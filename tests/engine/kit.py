@@ -63,7 +63,7 @@ class Run:
         self.entries.append(entry)
         self._facts.append(all_of_them)
         self._snapshots.append(snapshot(self.execution.state))
-        return in_words(entry, self.state)
+        return in_words(entry, names_in(self.entries))
 
     def completing(self, step: str, result: Any = None) -> Callable[[Execution], object]:
         number, attempt, at = self.number(step), self.step(step).attempts + 1, self.now
@@ -193,7 +193,7 @@ class Run:
     @property
     def story(self) -> list[str]:
         """Every event so far, in words."""
-        return [line for entry in self.entries for line in in_words(entry, self.state)]
+        return [line for entry in self.entries for line in in_words(entry, names_in(self.entries))]
 
     @property
     def events(self) -> list[journal.AnyEvent]:
@@ -266,12 +266,18 @@ def folded_snapshot(entries: list[journal.Entry]) -> dict[str, Any]:
     return snapshot(folded(entries))
 
 
-def in_words(entry: journal.Entry, state: RunState) -> list[str]:
-    return [_in_words(event, state) for event in entry.events]
+def names_in(entries: list[journal.Entry]) -> dict[int, str]:
+    """The names of all steps by number."""
+    named = (journal.StepScheduled, journal.ChildScheduled, journal.RollbackRegistered)
+    return {event.step: event.name for entry in entries for event in entry.events if isinstance(event, named)}
 
 
-def _in_words(event: journal.AnyEvent, state: RunState) -> str:  # noqa: C901, PLR0911, PLR0912 - one case for each event
-    name = state.steps[event.step].name if isinstance(getattr(event, "step", ""), int) and event.step else ""
+def in_words(entry: journal.Entry, names: dict[int, str]) -> list[str]:
+    return [_in_words(event, names) for event in entry.events]
+
+
+def _in_words(event: journal.AnyEvent, names: dict[int, str]) -> str:  # noqa: C901, PLR0911, PLR0912 - one case for each event
+    name = names[event.step] if isinstance(getattr(event, "step", ""), int) and event.step else ""
     match event:
         case journal.StepScheduled():
             return f"{name} scheduled"
@@ -313,8 +319,10 @@ def _in_words(event: journal.AnyEvent, state: RunState) -> str:  # noqa: C901, P
         case journal.RollbackRegistered():
             return f"{name} on rollback"
         case journal.SagaRollbackStarted():
-            inside = ", ".join(state.steps[number].name for number in event.steps)
+            inside = ", ".join(names[number] for number in event.steps)
             return f"saga {event.saga} rolls back: {inside or 'nothing'}"
+        case journal.RunContinued():
+            return f"continued as leg {event.leg}"
         case journal.Patched():
             return f"patched: {event.id}"
         case journal.CompensationScheduled():

@@ -288,7 +288,8 @@ def _misnamed(story: Story, status: str) -> Iterator[str]:
         if step.undo_skipped or step.left_open
         for name in ([f"{step.name}/{inner}" for inner in step.left_open] or [step.name])
     )
-    undone = [step.name for step in story.steps.values() if step.undone]
+    earlier = max(story.leg_ends, default=0)
+    undone = [step.name for step in story.steps.values() if step.undone and step.number > earlier]
     if story.rollback and skipped and sorted(story.ending.event.get("residue", ())) != skipped:
         yield f"it ended {status} although the effects of {', '.join(skipped)} were left open"
     if status == "COMPENSATED" and not undone:

@@ -101,7 +101,8 @@ class Story:
         self.terms = terms
         self.steps: dict[str, StepStory] = {}
         self.by_number: dict[int, StepStory] = {}
-        self.lines: dict[tuple[str, int], list[StepStory]] = {}  # what is undone one by one
+        self.lines: dict[tuple[str, int, int], list[StepStory]] = {}  # what is undone one by one
+        self.leg_ends: list[int] = []  # the last step of each leg that is over
         self.sagas_rolled_back: set[int] = set()
         self.terminated = ""
         self.termination_asked = 0
@@ -282,6 +283,19 @@ class Story:
 
     # ---- changed code ------------------------------------------------------------------------------------------------
 
+    def _run_continued(self, fact: Fact, _: None) -> None:
+        for step in self.steps.values():
+            if not step.settled:
+                self.violated("I3", f"the run goes on as new while step {step.name} is open")
+            if step.undoable and step.may_stand and not (step.undone or step.undo_skipped):
+                self.violated("I2", f"the run goes on as new and forgets to undo step {step.name}")
+        for timer, (_due, state) in self.timers.items():
+            if state == "waits":
+                self.violated("I7", f"the run goes on as new and forgets timer {timer}")
+        if fact.event["started"]["id"] != self.run_id or fact.event["steps"] != len(self.by_number):
+            self.violated("I9", "the run goes on as new as another run, or counts its steps wrongly")
+        self.leg_ends.append(len(self.by_number))
+
     def _patched(self, fact: Fact, _: None) -> None:
         change = fact.event["id"]
         if change in self.patches:
@@ -424,13 +438,15 @@ def is_open(step: StepStory) -> bool:
     return bool(step.undo_scheduled) and not (step.undone or step.undo_skipped)
 
 
-def line_of(story: Story, step: StepStory) -> tuple[str, int]:
-    """With which other steps it is undone one by one: those of its saga's rollback, of the run's, or, where a workflow
-    that had returned left something to make good, of what was begun before a cancellation rolled the run back.
+def line_of(story: Story, step: StepStory) -> tuple[str, int, int]:
+    """With which other steps it is undone one by one: those of its leg, and there of its saga's rollback, of the run's,
+    or, where a workflow that had returned left something to make good, of what was begun before a cancellation rolled
+    the run back.
     """
+    leg = sum(last < step.number for last in story.leg_ends)
     if step.saga:
-        return "saga", step.saga
-    return "run", 0 if 0 < step.undo_scheduled < story.rollback else story.rollback
+        return "saga", step.saga, leg
+    return "run", 0 if 0 < step.undo_scheduled < story.rollback else story.rollback, leg
 
 
 TAKES: dict[str, Callable[[Story, Fact, Any], None]] = {
@@ -453,6 +469,7 @@ TAKES: dict[str, Callable[[Story, Fact, Any], None]] = {
     "UpdateAnswered": Story._update_answered,
     "ViewUpdated": Story._view_updated,
     "Patched": Story._patched,
+    "RunContinued": Story._run_continued,
     "SignalReceived": Story._signal_received,
     "SignalsAwaited": Story._signals_awaited,
     "SignalsLeft": Story._signals_left,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, assert_type
+from typing import Any, NoReturn, assert_type
 from uuid import UUID
 
 import makegood as mg
@@ -352,6 +352,15 @@ async def values() -> None:
     assert_type(mg.uuid4(), UUID)
     assert_type(mg.patched("a"), bool)
     mg.patched(1)  # type: ignore[arg-type]
+
+
+@mg.workflow(name="values", version=2)
+async def goes_on(number: int) -> NoReturn:
+    mg.continue_as_new(number + 1)
+
+
+async def resumes(run: mg.RunHandle[None]) -> None:
+    assert_type(await run.resume(why="corrected"), None)
 
 
 # ---- updates and views ---------------------------------------------------------------------------------------------

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from makegood.engine.folds import apply
 from makegood.engine.journal import UpdateAccepted, UpdateAnswered
+from makegood.engine.legs import last_leg
 from makegood.engine.operator import check_same
 from makegood.engine.run import ENDINGS, RunState
 from makegood.errors import StoreError
 from makegood.store.codec import FIRST_HASH, unseal, unsealed_on
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from makegood.engine.journal import Entry
     from makegood.engine.operator import Request
@@ -40,8 +41,8 @@ class Reader:
 
     async def skip(self, number: int) -> None:
         """Go on after the entry of this number."""
-        if number:
-            last = (await self._store.journal(self._row.key, after=number - 1))[0]
+        if number > 0:
+            last = (await self._store.journal(self._row.key, after=number - 1, limit=1))[0]
             self.number, self.hash = last.number, last.hash
 
     async def read(self) -> list[Entry]:
@@ -82,10 +83,13 @@ class Follower:
             StoreError: this engine has stopped.
         """
         reader, state = Reader(self._store, row), RunState()
+        await reader.skip(row.leg_entry - 1)
         is_first = True
         while state.status_ is None:
             changed = self._changes.of(row.id)
-            entries = await reader.read()
+            entries: Sequence[Entry] = await reader.read()
+            if is_first and row.leg_entry:
+                entries = last_leg(entries)
             for entry in entries:
                 take_in(state, entry)
                 if not is_first:

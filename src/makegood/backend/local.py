@@ -32,7 +32,7 @@ from makegood.errors import (
     UsageError,
     not_found,
 )
-from makegood.store.codec import submission, unseal
+from makegood.store.codec import submission, unseal, unseal_leg
 from makegood.worker.changes import Changes
 from makegood.worker.recovery import NotYet
 from makegood.worker.worker import Worker
@@ -154,7 +154,8 @@ class LocalBackend:
         return state
 
     async def _check_same(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> None:
-        _check_same(await self.entries(run_id), workflow, arguments)
+        row = await self._existing(run_id)
+        _check_same(unseal(run_id, await self.store.journal(row.key, limit=1)), workflow, arguments)
 
     async def _submit(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> bool:
         return await self.store.submit(submission(workflow, run_id, arguments, self._now()))
@@ -182,11 +183,12 @@ class LocalBackend:
                 if state is not None:
                     return state
 
-    async def entries(self, run_id: str) -> Sequence[journal.Entry]:
-        row = await self.find(run_id)
-        if row is None:
-            raise not_found(run_id)
-        return unseal(run_id, await self.store.journal(row.key))
+    async def entries(self, run_id: str, *, all_legs: bool = False) -> Sequence[journal.Entry]:
+        row = await self._existing(run_id)
+        if all_legs:
+            return unseal(run_id, await self.store.journal(row.key))
+        sealed = await self.store.journal(row.key, after=row.leg_entry - 2)
+        return unseal_leg(run_id, sealed, row.leg_entry)
 
     async def states(self, run_id: str) -> AsyncIterator[RunState]:
         async for state in self._follower.states(await self._existing(run_id)):

@@ -61,8 +61,8 @@ class Backend(Protocol):
     async def ending(self, run_id: str) -> RunState:
         """Wait until the run has ended; its final state."""
 
-    async def entries(self, run_id: str) -> Sequence[Entry]:
-        """The run's journal, checked against its hashes.
+    async def entries(self, run_id: str, *, all_legs: bool = False) -> Sequence[Entry]:
+        """The run's journal, checked against its hashes; since the run last went on as new, if it did and not ``all_legs``.
 
         Raises:
             RunNotFound, JournalCorrupt

@@ -275,6 +275,8 @@ def rows_that_fit(steps: Sequence[StepDescription], room: int) -> tuple[list[Ste
 def _facts(run: Description) -> dict[str, str]:
     facts = {"parent": visible(run.parent)} if run.parent else {}
     facts["started"] = moment(run.started_at)
+    if run.leg > 1:
+        facts["leg"] = f"{run.leg:,} (it has gone on as new)"
     if run.ended_at is not None:
         facts["ended"] = moment(run.ended_at)
     facts["input"] = compact_json(run.input)

@@ -12,7 +12,7 @@ from makegood.definition.payload import NULL
 from makegood.definition.signal import Signal, check_signal, checked_signal_id
 from makegood.definition.update import Update, checked_update_id
 from makegood.definition.workflow import Workflow
-from makegood.description import Description, describe, flatten
+from makegood.description import Description, describe, flatten, leg_entries
 from makegood.engine.folds import folded
 from makegood.engine.operator import Action, Request
 from makegood.engine.run import OPEN, PROBING, UNDOING, Status
@@ -151,7 +151,7 @@ class RunHandle(Generic[R]):
 
     async def history(self) -> list[HistoryItem]:
         """The journal, event by event."""
-        return flatten(await self._engine.backend.entries(self.id))
+        return flatten(await self._engine.backend.entries(self.id, all_legs=True))
 
     async def verify(self) -> int:
         """Check the journal's hashes, and that its events make sense and fit the list of runs; the number of entries.
@@ -161,11 +161,13 @@ class RunHandle(Generic[R]):
         """
         backend = self._engine.backend
         row = await backend.find(self.id)
-        entries = await backend.entries(self.id)
-        told = describe(entries)
+        entries = await backend.entries(self.id, all_legs=True)
+        told, legs = describe(entries), leg_entries(entries)
         if row is not None and not (
             told.id == row.id
             and told.workflow == row.workflow
+            and told.version == row.version
+            and row.leg_entry in (legs if row.ended_at is None else legs[-1:])
             and (row.ended_at is None or told.status == row.status)
         ):
             raise JournalCorrupt(

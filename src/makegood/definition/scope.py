@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from makegood.errors import OutsideWorkflow
 
@@ -66,6 +66,8 @@ class Scope(Protocol):
     ) -> Child[Any]: ...
     def draw(self, count: int) -> bytes:
         """Random bytes, the same in every replay."""
+
+    def continue_as_new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn: ...
 
     def patched(self, change_id: str, place: tuple[CodeType, int]) -> bool: ...
 

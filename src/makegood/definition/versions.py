@@ -1,10 +1,11 @@
-"""Changing the code under running runs: ``mg.patched``."""
+"""Runs that outlive their code, or their journal: ``mg.patched`` and ``mg.continue_as_new``."""
 
 from __future__ import annotations
 
 import sys
+from typing import Any, NoReturn
 
-from makegood.definition.scope import current_scope
+from makegood.definition.scope import current_scope, running_scope
 from makegood.errors import OutsideWorkflow, UsageError
 
 ID_LIMIT_CHARACTERS = 200
@@ -40,3 +41,22 @@ def patched(change_id: str) -> bool:
         )
     caller = sys._getframe(1)  # noqa: SLF001 - the only way to know where this was called
     return scope.patched(change_id, (caller.f_code, caller.f_lasti))
+
+
+def continue_as_new(*args: Any, **kwargs: Any) -> NoReturn:
+    """Go on as new: the same run, under the same id, calls its workflow again with these arguments.
+
+    For runs that never end. Each leg begins with a fresh state; replays, descriptions and memory only cost the last one,
+    while ``history`` and ``verify`` see them all. Signals that were not received are there for the next leg, and what was
+    published stays so. Leaves the workflow by an exception, through its ``finally`` blocks.
+
+    Args:
+        args, kwargs: the workflow's arguments.
+
+    Raises:
+        UsageError: the arguments do not fit; something is still under way; or steps were done that a failure would have
+            to undo. Nothing was recorded.
+        PayloadError: an argument cannot be stored.
+        OutsideWorkflow: called outside a workflow.
+    """
+    running_scope("continue_as_new").continue_as_new(args, kwargs)

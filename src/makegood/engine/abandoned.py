@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from makegood.definition.step import Step
     from makegood.engine.journal import Decision, UpdateAccepted
+    from makegood.engine.legs import Continued
     from makegood.engine.nested import NestedSaga
+    from makegood.engine.program import Program
     from makegood.engine.run import RunState
 
 
@@ -30,6 +32,9 @@ class AbandonedProgram:
     patches: frozenset[str] = frozenset()
     error: BaseException | None = None
     value = None
+    state: RunState | None = None
+    continuation: Continued | None = None
+    timer_count = 0
 
     def __init__(self, run: RunState, steps: dict[int, Step[Any, Any]]) -> None:
         self.steps = steps
@@ -55,6 +60,9 @@ class AbandonedProgram:
 
     def accept_update(self, accepted: UpdateAccepted) -> None: ...
 
+    def renewed(self) -> Program:
+        return self
+
     def _nothing(self, *_: object) -> None: ...
 
-    start = resolve = reject = rolled_back = fire = cancel = fail = deliver = close = _nothing
+    start = begin_leg = resolve = reject = rolled_back = fire = cancel = fail = deliver = close = _nothing

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from makegood.definition.step import Step
     from makegood.definition.update import Update
     from makegood.definition.workflow import Workflow
-    from makegood.engine.journal import SignalReceived, UpdateAccepted
+    from makegood.engine.journal import RunContinued, SignalReceived, UpdateAccepted
 
 T = TypeVar("T")
 
@@ -57,8 +57,7 @@ class CoroutineProgram(UndoingLoop):
     _updates: Updates | None = None
 
     def __init__(self, workflow: Workflow[..., Any]) -> None:
-        super().__init__(workflow.name)
-        self.workflow = workflow
+        super().__init__(workflow)
         self._rejected: list[StepCall] = []
         self._context.run(current_scope.set, self)
 
@@ -67,6 +66,18 @@ class CoroutineProgram(UndoingLoop):
     def start(self, arguments: msgspec.Raw) -> None:
         self._main = MainTask(self.workflow.signature.call(arguments), self, self._context)
         self._drive(wake_main=True)
+        self.legs_at_once = 0
+
+    def begin_leg(self, event: RunContinued) -> None:
+        self.leg, self.legs_at_once = event.leg, event.at_once + 1  # until it has waited
+        self.steps_before, self.timer_count = event.steps, event.timers
+        if event.view:
+            self._published = checked_view(None, event.view)
+        for signal in event.unread:
+            self._mailboxes().deliver(signal)
+
+    def renewed(self) -> CoroutineProgram:
+        return CoroutineProgram(self.workflow)
 
     def resolve(self, step: int, result: msgspec.Raw | None) -> None:
         call = self._calls.pop(step, None)
@@ -98,7 +109,7 @@ class CoroutineProgram(UndoingLoop):
             self._drive()
 
     def cancel(self, reason: str) -> None:
-        self._cancellation = Cancellation(reason, len(self.steps))
+        self._cancellation = Cancellation(reason, self.steps_called)
         if self.finished:
             self._cancel_calls()
         elif self._main is not None:
@@ -226,7 +237,7 @@ class CoroutineProgram(UndoingLoop):
                 self._insist(main, self._cancellation)
             if main.finished and not self.finished:
                 self.value = main.value
-                self._finish(main.error or self._overlooked())
+                self._finish(self._left_with(main.error) or self._overlooked())
             if self.rollbacks:
                 self._settle_sagas()
             signals = self._signals
@@ -246,14 +257,14 @@ class CoroutineProgram(UndoingLoop):
     def _insist(self, main: MainTask, cancellation: Cancellation) -> None:
         """Cancel it again, as long as it waits for anything but steps that it called since, or a saga's rollback."""
         try:
-            cancellation.check(self.name, len(self.steps))
+            cancellation.check(self.name, self.steps_called)
             while not (main.finished or self.rollbacks or cancellation.admits(self._calls)):
                 cancellation.deliveries += 1
                 main.cancel(cancellation.reason or None)
                 for task in list(self._tasks.values()):
                     task.cancel()
                 self._pump()
-                cancellation.check(self.name, len(self.steps))
+                cancellation.check(self.name, self.steps_called)
         except NotDurable as ignored:
             self.fail(ignored)
 
@@ -316,7 +327,7 @@ class CoroutineProgram(UndoingLoop):
         if self.finished or self._closed:
             return self._refused(f"step {step.options_.name}")  # type: ignore[no-any-return] # a future, as below
         arguments = step.signature.encode_arguments(args, kwargs)
-        number = len(self.steps) + 1
+        number = len(self.steps) + self.steps_before + 1
         options = step.options_
         due = self.clock + step.first_wait_seconds if step.first_wait_seconds else 0.0
         self.decisions.append(
@@ -345,7 +356,7 @@ class CoroutineProgram(UndoingLoop):
         if not self._closed and fields:
             self._published = checked_view(self._published, fields)
             speaks_of_steps = PENDING in fields
-            after, still_open = (len(self.steps), list(self._calls)) if speaks_of_steps else (0, [])
+            after, still_open = (self.steps_called, list(self._calls)) if speaks_of_steps else (0, [])
             self.decisions.append(ViewUpdated(fields, after, still_open))
 
     def call_child(
@@ -356,7 +367,7 @@ class CoroutineProgram(UndoingLoop):
         if self.finished:
             raise UsageError(f"workflow {workflow.name} was called as a child after its parent had ended.")
         arguments = workflow.signature.encode_arguments(args, kwargs)
-        number = len(self.steps) + 1
+        number = len(self.steps) + self.steps_before + 1
         child = default_id(self.run_id, number, workflow.name) if run_id is None else checked_run_id(run_id)
         if not self._child_ids:
             self._child_ids = {self.run_id}

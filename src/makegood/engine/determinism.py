@@ -57,7 +57,7 @@ def last_told(entries: Sequence[journal.Entry]) -> tuple[journal.AnyEvent | None
     answers = 0
     for entry in reversed(entries):
         for event in reversed(entry.events):
-            if type(event) in journal.DECISIONS:
+            if type(event) in journal.DECISIONS and type(event) is not journal.RunContinued:
                 answers += type(event) not in FREE
             elif not stands_still(event):
                 return event, answers

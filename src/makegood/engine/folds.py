@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from makegood.engine import journal
+from makegood.engine import journal, legs
 from makegood.engine.run import (
     DONE,
     ENDINGS,
@@ -29,8 +29,17 @@ def _run_started(run: RunState, event: journal.RunStarted) -> None:
     run.parent, run.parent_step, run.version = event.parent, event.parent_step, event.version
 
 
+def _run_continued(run: RunState, event: journal.RunContinued) -> None:
+    if run.in_flight or run.rolling_back or run.timers or run.parked or legs.standing(run):
+        raise run.misplaced(event)
+    legs.begin(run, event)
+    started_at = run.started_at
+    _run_started(run, event.started)
+    run.started_at = started_at
+
+
 def _step_scheduled(run: RunState, event: journal.StepScheduled) -> None:
-    if event.step != len(run.steps) + 1:
+    if event.step != len(run.steps) + run.steps_before + 1:
         raise JournalCorrupt(f"run {run.id}: step {event.step} is scheduled out of order.")
     run.steps[event.step] = StepRecord(
         event.step, event.name, event.arguments, event.undoable, event.critical, event.due
@@ -39,7 +48,7 @@ def _step_scheduled(run: RunState, event: journal.StepScheduled) -> None:
 
 
 def _child_scheduled(run: RunState, event: journal.ChildScheduled) -> None:
-    if event.step != len(run.steps) + 1:
+    if event.step != len(run.steps) + run.steps_before + 1:
         raise JournalCorrupt(f"run {run.id}: step {event.step} is scheduled out of order.")
     run.steps[event.step] = StepRecord(
         event.step, event.name, event.arguments, undoable=True, critical=True, retry_at=0.0, child=event.child
@@ -170,7 +179,7 @@ def _cancel_requested(run: RunState, event: journal.CancelRequested) -> None:
 
 
 def _rollback_registered(run: RunState, event: journal.RollbackRegistered) -> None:
-    if event.step != len(run.steps) + 1:
+    if event.step != len(run.steps) + run.steps_before + 1:
         raise JournalCorrupt(f"run {run.id}: step {event.step} is registered out of order.")
     record = StepRecord(event.step, event.name, event.arguments, undoable=True, critical=True, retry_at=0.0)
     record.state, record.registered = DONE, True
@@ -247,6 +256,8 @@ def _honest(run: RunState, event: journal.Ending) -> bool:
         for step in run.steps.values()
         if step.needs_undo or step.residue or step.state in LEFT
     }
+    if run.residue_before:
+        left.add(RESIDUE)
     if run.terminating:
         return left <= {RESIDUE}
     return left == ({RESIDUE} if type(event) is journal.RunTerminated else set())
@@ -285,6 +296,7 @@ FOLDS: dict[type[journal.Event], Callable[[RunState, Any], None]] = {
     journal.TimerFired: _timer_fired,
     journal.TimerCancelled: _timer_cancelled,
     journal.Patched: _patched,
+    journal.RunContinued: _run_continued,
     journal.CompensationScheduled: _compensation_scheduled,
     journal.CompensationCompleted: _compensation_completed,
     journal.CompensationSkipped: _compensation_skipped,
@@ -315,7 +327,8 @@ def apply(run: RunState, event: journal.Event) -> None:
     """
     kind = type(event)
     ended = run.status_ is not None and kind is not journal.UndoRequested
-    if ended or bool(run.id) is (kind is journal.RunStarted):
+    begins = kind is journal.RunStarted or (kind is journal.RunContinued and not run.id)
+    if ended or bool(run.id) is begins:
         raise run.misplaced(event)
     try:
         FOLDS[kind](run, event)

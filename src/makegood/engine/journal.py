@@ -267,6 +267,27 @@ class SignalsLeft(Event, frozen=True):
     signals: list[int]
 
 
+class RunContinued(Event, frozen=True):
+    """The run goes on as new: ``started`` tells how, with new input. Numbers of steps, timers and signals go on.
+
+    ``at_once``: how many legs before this one, in a row, have waited for nothing. ``unread`` signals, the ids of signals
+    and the updates of the last leg (``asked``, all answered), the view and the ``residue`` are carried over.
+    """
+
+    started: RunStarted
+    started_at: float
+    leg: int
+    at_once: int = 0
+    steps: int = 0
+    timers: int = 0
+    signals: int = 0
+    unread: list[SignalReceived] = []
+    signal_ids: list[str] = []
+    asked: list[UpdateAccepted] = []
+    view: dict[str, msgspec.Raw] = {}
+    residue: list[str] = []
+
+
 class Patched(Event, frozen=True):
     """The run takes the new branch of a change of its code, here and wherever it is asked again."""
 
@@ -336,6 +357,7 @@ Decision: TypeAlias = (
     | TimerStarted
     | TimerCancelled
     | Patched
+    | RunContinued
     | RollbackRegistered
     | Pivoted
     | SagaRollbackStarted
@@ -361,6 +383,7 @@ DECISIONS: frozenset[type[Event]] = frozenset(
         TimerStarted,
         TimerCancelled,
         Patched,
+        RunContinued,
         RollbackRegistered,
         Pivoted,
         SagaRollbackStarted,

@@ -71,7 +71,7 @@ class DeterministicLoop(_EventLoop):  # type: ignore[misc] # as just said
     """What one run's coroutines and tasks are driven on; ``name`` is the workflow's, for messages."""
 
     clock = 0.0
-    _timer_count = 0
+    timer_count = 0
     _counted = 0
     _closed = False
 
@@ -149,8 +149,8 @@ class DeterministicLoop(_EventLoop):  # type: ignore[misc] # as just said
             return call
         if not when - self.clock <= LONGEST.total_seconds():
             raise UsageError(f"a workflow cannot wait for {when - self.clock} seconds: 1000 years at most.")
-        self._timer_count += 1
-        call.timer, call.when_, call.program = self._timer_count, when, self
+        self.timer_count += 1
+        call.timer, call.when_, call.program = self.timer_count, when, self
         self._timers[call.timer] = call
         self.decisions.append(TimerStarted(call.timer, when))
         return call

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
     from makegood.definition.signal import Signal
     from makegood.definition.step import Step
-    from makegood.engine.journal import Decision, SignalReceived, UpdateAccepted
+    from makegood.engine.journal import Decision, RunContinued, SignalReceived, UpdateAccepted
+    from makegood.engine.legs import Continued
     from makegood.engine.nested import NestedSaga
+    from makegood.engine.run import RunState
 
 
 class Program(Protocol):
@@ -23,6 +25,9 @@ class Program(Protocol):
 
     run_id: str
     """Set by the execution before ``start``."""
+
+    state: RunState | None
+    """The run's state, to be read only. Set by the execution before ``start``."""
 
     clock: float
     """The run's time in seconds since 1970, set by the execution before each call."""
@@ -55,8 +60,18 @@ class Program(Protocol):
     error: BaseException | None
     """Once finished: what it raised, or None if it returned ``value``."""
     value: Any
+    continuation: Continued | None
+    """Once finished: what it goes on as new with, if it does."""
+
+    timer_count: int
 
     def start(self, arguments: msgspec.Raw) -> None: ...
+
+    def begin_leg(self, event: RunContinued) -> None:
+        """Take over what an earlier leg leaves, before ``start``."""
+
+    def renewed(self) -> Program:
+        """A program for the same workflow that has not been started."""
 
     def resolve(self, step: int, result: msgspec.Raw | None) -> None:
         """A step's result; None for a step that the run goes on without."""

@@ -41,8 +41,14 @@ def _on_undo_requested(execution: Recording, _fact: journal.UndoRequested) -> No
 
 
 def _on_run_started(execution: Recording, fact: journal.RunStarted) -> None:
-    execution.program.run_id = fact.id
-    execution.program.start(fact.input)
+    program = execution.program
+    program.run_id, program.state = fact.id, execution.state
+    program.start(fact.input)
+
+
+def _on_run_continued(execution: Recording, fact: journal.RunContinued) -> None:
+    execution.program.begin_leg(fact)
+    _on_run_started(execution, fact.started)
 
 
 def _on_probe_answered(execution: Recording, fact: journal.ProbeAnswered) -> None:
@@ -62,6 +68,7 @@ def _on_operator_acted(execution: Recording, fact: journal.OperatorActed) -> Non
 
 REACTIONS: dict[type[Any], Callable[[Recording, Any], None]] = {
     journal.RunStarted: _on_run_started,
+    journal.RunContinued: _on_run_continued,
     journal.StepCompleted: lambda execution, fact: execution.program.resolve(fact.step, fact.result),
     journal.StepSkipped: lambda execution, fact: execution.program.resolve(fact.step, None),
     journal.StepFailed: _on_step_failed,

@@ -14,6 +14,7 @@ from makegood.definition.payload import NULL
 from makegood.definition.retry import wait_before
 from makegood.engine import journal
 from makegood.engine.folds import FOLDS
+from makegood.engine.legs import continued, refusal, standing
 from makegood.engine.nested import SagaUndone, undone
 from makegood.engine.reactions import NO_FAILURE, REACTIONS
 from makegood.engine.run import UNDO_EXHAUSTED, UNDOING, RunState
@@ -23,6 +24,7 @@ from makegood.failure import Failure
 
 if TYPE_CHECKING:
     from makegood.definition.workflow import Workflow
+    from makegood.engine.legs import Continued
     from makegood.engine.program import Program
     from makegood.engine.run import StepRecord
 
@@ -141,7 +143,23 @@ class Recording(msgspec.Struct, gc=False, eq=False):
             self._undo_plan = None
             self._close()
         else:
+            self._complete()
+
+    def _complete(self) -> None:
+        if self.program.continuation is not None:
+            self._continue(self.program.continuation)
+        else:
             self._end(journal.RunCompleted(self._result))
+
+    def _continue(self, continuation: Continued) -> None:
+        """Go on as new: a fresh state, and a fresh program."""
+        finished = self.program
+        decision = continued(self.state, finished, continuation)
+        self._decide(decision)
+        self._undo_plan = self._undoing = None
+        self.program = finished.renewed()
+        finished.close()
+        self._react(decision)
 
     def _end(self, ending: journal.Ending) -> None:
         left = self.program.unread
@@ -175,7 +193,10 @@ class Recording(msgspec.Struct, gc=False, eq=False):
     def _begin_ending(self) -> None:
         error = self.program.error
         cancelled = self.state.cancel_requested
-        if error is None and not (cancelled or self.state.terminating):
+        if self.program.continuation is not None:
+            left = standing(self.state)
+            error = refusal(self.state, left) if left else None
+        elif error is None and not (cancelled or self.state.terminating):
             try:
                 self._result = self.workflow.signature.encode_result(self.program.value)
             except PayloadError as unusable:

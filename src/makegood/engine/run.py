@@ -185,6 +185,11 @@ class RunState(msgspec.Struct, gc=False):
     started_at: float = 0.0
     ended_at: float | None = None
     status_: Status | None = None
+    leg: int = 1  # it has gone on as new so often, and once
+    steps_before: int = 0  # of earlier legs
+    residue_before: Sequence[str] = ()
+    signal_ids_before: Sequence[str] = ()
+    updates_before: frozenset[str] = frozenset()
     steps: dict[int, StepRecord] = {}
     has_children: bool = False
     in_flight: int = 0
@@ -232,7 +237,7 @@ class RunState(msgspec.Struct, gc=False):
             for s in self.steps.values()
             if s.state is RESIDUE or s.residue or (s.needs_undo and not completed)
         ]
-        return [name for step in open_ for name in step.open_effects]
+        return [*self.residue_before, *(name for step in open_ for name in step.open_effects)]
 
     @property
     def left_as_is(self) -> list[str]:

@@ -39,14 +39,18 @@ def termination(run: RunState) -> journal.RunTerminated:
     open_ = [
         step for step in run.steps.values() if step.residue or (step.undoable and step.may_stand(run.clock))
     ]
-    return journal.RunTerminated([name for step in open_ for name in step.open_effects])
+    return journal.RunTerminated(
+        [*run.residue_before, *(name for step in open_ for name in step.open_effects)]
+    )
 
 
 def ending_of_rollback(run: RunState, *, cancelled: bool) -> journal.Ending:
     """How a rolled back run ends: TERMINATED if an operator left an effect open, otherwise honestly without any."""
     open_ = [step for step in run.steps.values() if step.state is RESIDUE or step.residue]
-    if open_ or run.terminating:
-        return journal.RunTerminated([name for step in open_ for name in step.open_effects])
+    if open_ or run.terminating or run.residue_before:
+        return journal.RunTerminated(
+            [*run.residue_before, *(name for step in open_ for name in step.open_effects)]
+        )
     if cancelled:
         return journal.RunCancelled()
     return journal.RunCompensated() if run.undone else journal.RunFailed()

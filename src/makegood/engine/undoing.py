@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from makegood.definition.step import Step
     from makegood.engine.cancellation import Cancellation
-    from makegood.engine.main_task import StepCall
 
 REFUSES = "workflow {}: a branch inside a failed saga swallows its cancellation, {} times by now, and goes on waiting."
 
@@ -27,19 +26,12 @@ REFUSES = "workflow {}: a branch inside a failed saga swallows its cancellation,
 class UndoingLoop(RepeatableLoop):
     """The deterministic loop of a workflow that knows what belongs to which saga. ``engine.coroutine`` drives it."""
 
-    finished = False
     error: BaseException | None = None
-    pivoted = False
     winding_up = False
     rollbacks: Sequence[NestedSaga] = ()
     _saga_count = 0
     _cancellation: Cancellation | None = None
     _refusals = 0
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.steps: dict[int, Step[Any, Any]] = {}
-        self._calls: dict[int, StepCall] = {}
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
         task = super().create_task(coro, name=name, context=context)
@@ -77,7 +69,7 @@ class UndoingLoop(RepeatableLoop):
         if self.finished or self._closed:
             self._refused(f"on_rollback({step.options_.name})")
             return
-        number = len(self.steps) + 1
+        number = len(self.steps) + self.steps_before + 1
         arguments = step.signature.encode_arguments(args, kwargs)
         self.decisions.append(RollbackRegistered(number, step.options_.name, arguments))
         self.steps[number] = step

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from makegood.engine.journal import Entry, RunStarted
+from makegood.engine.journal import Entry, RunContinued, RunStarted
+from makegood.engine.legs import last_leg
 from makegood.engine.schedule_state import ScheduleState
 from makegood.errors import JournalCorrupt, StoreError
 from makegood.store.protocol import ScheduleRow, SealedEntry, Write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from makegood.definition.workflow import Workflow
 
@@ -54,6 +55,24 @@ def unseal(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:
     entries = list(unsealed_on(run_id, sealed))
     if not entries:
         raise JournalCorrupt(f"journal of run {run_id} is empty: its entries are missing.")
+    _check_beginning(run_id, entries)
+    return entries
+
+
+def unseal_leg(run_id: str, sealed: Sequence[SealedEntry], leg_entry: int) -> list[Entry]:
+    """The entries of a run's last leg, which begins with the entry of that number (0: of all of the run), checked.
+
+    ``sealed`` begins with the entry before it, whose hash is what the others are chained to.
+
+    Raises:
+        JournalCorrupt: as ``unseal``; what is recorded before that is not looked at.
+    """
+    if not leg_entry:
+        return unseal(run_id, sealed)
+    number, previous_hash, rest = 0, FIRST_HASH, sealed
+    if leg_entry > 1 and sealed:
+        number, previous_hash, rest = leg_entry - 1, sealed[0].hash, sealed[1:]
+    entries = list(last_leg(list(unsealed_on(run_id, rest, number, previous_hash))))
     _check_beginning(run_id, entries)
     return entries
 
@@ -99,7 +118,8 @@ def unsealed_on(
 
 def _check_beginning(run_id: str, entries: list[Entry]) -> None:
     first = entries[0].events[0] if entries and entries[0].events else None
-    if not isinstance(first, RunStarted) or first.id != run_id:
+    started = first.started if isinstance(first, RunContinued) else first
+    if not isinstance(started, RunStarted) or started.id != run_id:
         raise JournalCorrupt(
             f"journal of run {run_id}: these are not its entries; they begin with {first!r:.200}."
         )

@@ -99,6 +99,7 @@ class MemoryStore:
             write.started_at,
             write.ended_at,
             version=write.version,
+            leg_entry=write.leg_entry,
         )
         self._owners[write.id] = owner
         self._journals[key] = []
@@ -110,7 +111,11 @@ class MemoryStore:
         if write.row_changed:
             row = self._rows[write.id]
             self._rows[write.id] = msgspec.structs.replace(
-                row, status=write.status, ended_at=write.ended_at, wake_at=None
+                row,
+                status=write.status,
+                ended_at=write.ended_at,
+                wake_at=None,
+                leg_entry=max(row.leg_entry, write.leg_entry),
             )
         self._settle(write.answered)
         woken = self._rows.get(write.wakes)
@@ -178,8 +183,9 @@ class MemoryStore:
         ]
         return found[:limit]
 
-    async def journal(self, key: int, *, after: int = 0) -> Sequence[SealedEntry]:
-        return self._journals.get(key, [])[after:]
+    async def journal(self, key: int, *, after: int = 0, limit: int = -1) -> Sequence[SealedEntry]:
+        first = max(after, 0)
+        return self._journals.get(key, [])[first : None if limit < 0 else first + limit]
 
     async def length(self, key: int) -> int:
         return len(self._journals.get(key, ()))

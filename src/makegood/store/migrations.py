@@ -60,6 +60,9 @@ SCRIPTS = (
     """
     ALTER TABLE runs ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
     """,
+    """
+    ALTER TABLE runs ADD COLUMN leg_entry INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 

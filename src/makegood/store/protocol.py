@@ -22,7 +22,8 @@ T = TypeVar("T")
 class RunRow(msgspec.Struct, frozen=True, gc=False):
     """A run as listed. Times in seconds since 1970; ``key`` is the store's own number for it.
 
-    ``version`` is the workflow's. ``wake_at``: the run is asleep until then (infinity: until a request
+    ``version`` is the workflow's. ``leg_entry``: with the entry of this number it last went on as new (0: it never did).
+    ``wake_at``: the run is asleep until then (infinity: until a request
     wakes it); None: it is awake.
     """
 
@@ -34,6 +35,7 @@ class RunRow(msgspec.Struct, frozen=True, gc=False):
     ended_at: float | None
     wake_at: float | None = None
     version: int = 1
+    leg_entry: int = 0
 
 
 class SealedEntry(msgspec.Struct, frozen=True, gc=False):
@@ -62,6 +64,7 @@ class Write(msgspec.Struct, gc=False):
     answered: Sequence[InboxAnswer] = ()
     wakes: str = ""
     version: int = 1
+    leg_entry: int = 0
 
 
 class InboxRequest(msgspec.Struct, frozen=True):
@@ -181,8 +184,8 @@ class Store(Protocol):
     ) -> Sequence[RunRow]:
         """Runs, the newest first."""
 
-    async def journal(self, key: int, *, after: int = 0) -> Sequence[SealedEntry]:
-        """A run's entries in order, those after the given number."""
+    async def journal(self, key: int, *, after: int = 0, limit: int = -1) -> Sequence[SealedEntry]:
+        """A run's entries in order, those after the given number; no more than ``limit`` (-1: all)."""
 
     async def length(self, key: int) -> int:
         """How many entries a run's journal has."""

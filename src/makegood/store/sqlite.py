@@ -40,12 +40,14 @@ CACHE_KIBIBYTES = 65_536
 READ_CACHE_KIBIBYTES = 16_384
 
 INSERT_RUN = (
-    "INSERT INTO runs (key, id, workflow, status, started_at, ended_at, owner, version) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+    "INSERT INTO runs (key, id, workflow, status, started_at, ended_at, owner, version, leg_entry) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 )
-UPDATE_RUN = "UPDATE runs SET status = ?, ended_at = ?, wake_at = NULL WHERE key = ?"
+UPDATE_RUN = (
+    "UPDATE runs SET status = ?, ended_at = ?, wake_at = NULL, leg_entry = max(leg_entry, ?) WHERE key = ?"
+)
 INSERT_ENTRY = "INSERT INTO journal (run, number, data, hash) VALUES (?, ?, ?, ?)"
-SELECT_RUN = "SELECT key, id, workflow, status, started_at, ended_at, wake_at, version FROM runs"
+SELECT_RUN = "SELECT key, id, workflow, status, started_at, ended_at, wake_at, version, leg_entry FROM runs"
 IS_KNOWN = "(workflow, version) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))"
 SELECT_AWAKE = f"{SELECT_RUN} WHERE ended_at IS NULL AND wake_at IS NULL AND owner <> ? AND {IS_KNOWN} ORDER BY key LIMIT ?"
 SELECT_DUE = f"{SELECT_RUN} WHERE wake_at <= ? AND {IS_KNOWN} ORDER BY wake_at, key LIMIT ?"
@@ -55,7 +57,7 @@ INSERT_SCHEDULE = "INSERT INTO schedules (workflow, revision, data) VALUES (?1, 
 UPDATE_SCHEDULE = (
     "UPDATE schedules SET revision = revision + 1, data = ?3 WHERE workflow = ?1 AND revision = ?2"
 )
-SELECT_JOURNAL = "SELECT number, data, hash FROM journal WHERE run = ? AND number > ? ORDER BY number"
+SELECT_JOURNAL = "SELECT number, data, hash FROM journal WHERE run = ? AND number > ? ORDER BY number LIMIT ?"
 
 
 class SqliteStore:
@@ -160,7 +162,9 @@ class SqliteStore:
     def _append(self, writes: Sequence[Write]) -> None:
         many = self._writer.connection.executemany
         many(INSERT_ENTRY, [(w.key, w.entry.number, w.entry.data, w.entry.hash) for w in writes])
-        changed = [(w.status, w.ended_at, w.key) for w in writes if w.row_changed and w.entry.number > 1]
+        changed = [
+            (w.status, w.ended_at, w.leg_entry, w.key) for w in writes if w.row_changed and w.entry.number > 1
+        ]
         if changed:
             many(UPDATE_RUN, changed)
         answers = [answer for write in writes if write.answered for answer in write.answered]
@@ -176,7 +180,7 @@ class SqliteStore:
         first = connection.execute("SELECT coalesce(max(key), 0) FROM runs").get + 1
         before = connection.total_changes()
         rows = [
-            (key, w.id, w.workflow, w.status, w.started_at, w.ended_at, owner, w.version)
+            (key, w.id, w.workflow, w.status, w.started_at, w.ended_at, owner, w.version, w.leg_entry)
             for key, w in enumerate(new, first)
         ]
         connection.executemany(INSERT_RUN, rows)
@@ -248,8 +252,8 @@ class SqliteStore:
         )
         return [RunRow(*row) for row in rows]
 
-    async def journal(self, key: int, *, after: int = 0) -> Sequence[SealedEntry]:
-        rows = self._read(SELECT_JOURNAL, (key, after))
+    async def journal(self, key: int, *, after: int = 0, limit: int = -1) -> Sequence[SealedEntry]:
+        rows = self._read(SELECT_JOURNAL, (key, max(after, 0), limit))
         return [SealedEntry(*row) for row in rows]
 
     async def length(self, key: int) -> int:

@@ -77,6 +77,7 @@ def insert(cursor: Any, insert_run: str, insert_entry: str, write: Write) -> Sea
                 write.ended_at,
                 0,
                 write.version,
+                write.leg_entry,
             )
             cursor.execute(insert_run, row)
             [[key]] = cursor.execute("SELECT key FROM runs WHERE id = ?", (write.id,)).fetchall()

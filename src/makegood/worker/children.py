@@ -20,7 +20,7 @@ from makegood.engine.operator import Request
 from makegood.engine.run import OPEN, UNDOING, Status
 from makegood.errors import DefinitionError, JournalCorrupt, NotPossible, RunConflict, StoreFull, StoreLocked
 from makegood.failure import Failure
-from makegood.store.codec import seal, unseal
+from makegood.store.codec import seal, unseal_leg
 from makegood.store.protocol import Write
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from makegood.definition.workflow import Workflow
     from makegood.engine.run import RunState, StepRecord
-    from makegood.store.protocol import RunRow, SealedEntry
+    from makegood.store.protocol import RunRow
     from makegood.worker.live import LiveRun
     from makegood.worker.worker import Worker
 
@@ -164,7 +164,7 @@ class Children:
         row = await worker.store.find(parent_id)
         if row is None or row.status != Status.TERMINATED:
             return
-        record = folded(unseal(parent_id, await worker.store.journal(row.key))).steps.get(step)
+        record = (await self._told(row)).steps.get(step)
         if record is not None and record.state in (OPEN, UNDOING):
             by = f"run {parent_id}"
             request = Request("terminate", by, f"{by}, of which this one is a part, was terminated")
@@ -174,8 +174,7 @@ class Children:
         """What the parent wants, beside what has become of the child."""
         worker = self._worker
         live = worker.runs.get(row.id)
-        sealed = [] if live is not None else await worker.store.journal(row.key)
-        child = live.state if live is not None else folded(unseal(row.id, sealed))
+        child = live.state if live is not None else await self._told(row)
         if (child.parent, child.parent_step) != (parent.id, record.number):
             error = RunConflict(TAKEN.format(row.id, row.workflow))
             self._refuse(parent, record, Failure.of(error, with_traceback=False))
@@ -184,13 +183,19 @@ class Children:
                 why = f"run {parent.id}, of which this one is a part, no longer waits for it"
                 await worker.recovery.request(row.id, Request("cancel", f"run {parent.id}", why), [])
         elif record.state is UNDOING and child.status_ is Status.COMPLETED:
-            await self._reopen(parent, row, child, sealed[-1])
+            await self._reopen(parent, row, child)
         else:
             self._tell(parent, record.number, child)
 
-    async def _reopen(self, parent: LiveRun, row: RunRow, child: RunState, last: SealedEntry) -> None:
+    async def _told(self, row: RunRow) -> RunState:
+        """The state of a run, as its journal tells it."""
+        sealed = await self._worker.store.journal(row.key, after=row.leg_entry - 2)
+        return folded(unseal_leg(row.id, sealed, row.leg_entry))
+
+    async def _reopen(self, parent: LiveRun, row: RunRow, child: RunState) -> None:
         """Record in an ended child's journal that it is to be undone, whether or not its code still fits; then load it."""
         worker = self._worker
+        last = (await worker.store.journal(row.key, after=await worker.store.length(row.key) - 1))[0]
         at = max(worker.now(), child.clock)
         entry = journal.Entry(at, worker.epoch, [journal.UndoRequested(parent.id)])
         sealed = seal(entry, last.number + 1, last.hash)

@@ -38,6 +38,8 @@ class LiveRun(msgspec.Struct, gc=False, eq=False):
     asleep: bool = False  # its row says so, until the next commit
     overtaken: bool = False  # another object lives this run now: what this one was told last may be lost
     last_status: str = ""
+    leg: int = 1  # of what was last sealed
+    leg_entry: int = 0  # the number of the entry with which that leg began; 0 for the first
     answers: list[InboxAnswer] = []
     jobs: dict[int, Job] = {}
     waits: dict[int, Alarm] = {}  # steps that wait for their next attempt
@@ -70,6 +72,8 @@ class LiveRun(msgspec.Struct, gc=False, eq=False):
         changed = status is not self.last_status or self.asleep
         self.asleep = False
         self.last_status = status
+        if state.leg != self.leg:
+            self.leg, self.leg_entry, changed = state.leg, self.entry_number, True
         answers: Sequence[InboxAnswer] = ()
         if self.answers:
             answers, self.answers = self.answers, []
@@ -85,4 +89,5 @@ class LiveRun(msgspec.Struct, gc=False, eq=False):
             answers,
             state.parent if state.ended_at is not None else "",
             state.version,
+            self.leg_entry,
         )

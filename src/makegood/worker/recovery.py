@@ -30,7 +30,7 @@ from makegood.errors import (
     UpdateRejected,
     not_found,
 )
-from makegood.store.codec import seal, unseal
+from makegood.store.codec import seal, unseal_leg
 from makegood.store.protocol import InboxAnswer, InboxRequest, Write
 from makegood.worker.dispatch import resume
 from makegood.worker.live import LiveRun
@@ -168,9 +168,9 @@ class Recovery:
             NotPossible: an operator asked, and it still does not fit.
         """
         worker = self._worker
-        sealed = await worker.store.journal(row.key)
+        sealed = await worker.store.journal(row.key, after=row.leg_entry - 2)
         try:
-            entries = unseal(row.id, sealed)
+            entries = unseal_leg(row.id, sealed, row.leg_entry)
         except JournalCorrupt as error:
             log.error("%s The run is not continued; restore the database from a backup.", error)
             self.unfit[row.id] = str(error)
@@ -212,6 +212,8 @@ class Recovery:
         self, run: LiveRun, entries: list[journal.Entry], retried: journal.OperatorActed | None
     ) -> bool:
         """Replay; False if the run stays parked because of its code."""
+        first = entries[0].events[0]
+        run.leg = first.leg if isinstance(first, journal.RunContinued) else 1
         run.execution.replay(entries)
         if 0 not in run.state.parked:
             return True
@@ -226,6 +228,7 @@ class Recovery:
         workflow = self._worker.registry.get(row.workflow, row.version)
         run = LiveRun(row.id, Execution(workflow, CoroutineProgram(workflow)))
         run.key, run.entry_number, run.hash, run.last_status = row.key, number, previous_hash, row.status
+        run.leg_entry = row.leg_entry
         return run
 
     def _go_on(self, run: LiveRun, *, slept: bool) -> None:

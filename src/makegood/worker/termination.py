@@ -83,7 +83,7 @@ def abandoned(worker: Worker, row: RunRow, sealed: Sequence[SealedEntry]) -> Liv
     program = AbandonedProgram(state, _definitions(worker, workflow, state))
     run = LiveRun(row.id, Execution(workflow, program, state))
     run.key, run.entry_number, run.hash = row.key, sealed[-1].number, sealed[-1].hash
-    run.last_status = row.status
+    run.last_status, run.leg, run.leg_entry = row.status, state.leg, row.leg_entry
     run.execution.go_on_undoing()
     return run
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from makegood.definition.completion import PENDING
 from makegood.definition.step import NotDone
+from makegood.engine import journal
 from makegood.engine.coroutine import CoroutineProgram
 from makegood.engine.execution import Execution
+from makegood.engine.legs import last_leg
 from makegood.engine.run import PROBING, RunState, Status
 from makegood.errors import MakegoodError, PayloadError, StoreError, UsageError
 from makegood.failure import Failure
@@ -29,7 +31,7 @@ from makegood.worker.scheduler import Scheduler
 from makegood.worker.transactions import Transactions
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     import msgspec
 
@@ -290,7 +292,7 @@ class Worker:
         if self.changes.events:
             self.changes.tell(run.id)
         try:
-            for event in run.entry.events:
+            for event in run.entry.events if run.leg == 1 else self._of_this_leg(run):
                 handler = HANDLERS.get(type(event))
                 if handler is not None:
                     handler(self, run, event)
@@ -299,6 +301,15 @@ class Worker:
         except Exception as error:
             log.exception("run %s: the engine failed; the run is set aside.", run.id)
             self.recovery.set_aside(run, error)
+
+    def _of_this_leg(self, run: LiveRun) -> Sequence[journal.AnyEvent]:
+        """The events of the entry just committed that still matter: a run that has gone on as new has no work behind it."""
+        if run.leg != run.state.leg:
+            return ()
+        if run.entry_number == run.leg_entry:
+            self._stop_work(run)
+            return last_leg([run.entry])[0].events
+        return run.entry.events
 
     def _rejected(self, run: LiveRun) -> None:
         self.starting.pop(run.id, None)

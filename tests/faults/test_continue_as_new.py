@@ -1,0 +1,98 @@
+"""The crash matrix of a run that goes on as new, twice: a crash at every write and call of each leg."""
+
+import asyncio
+
+import pytest
+
+import makegood as mg
+from makegood.store.sqlite import SqliteStore
+from tests.faults.harness import Case, Fault
+from tests.faults.matrix import WRITE_MOMENTS, crash_at_every_pair, crash_everywhere, hold
+from tests.faults.participants import Services
+from tests.faults.sagas import Saga, Terms, make_step, make_undoable
+
+
+def legs_saga(services: Services) -> Saga:
+    """Weigh, and try to quote in time; then pause and pack; then charge and label, which may have to be undone."""
+    weigh = make_step(services, "weigh", retry=mg.Retry(delays=[0, 1]))
+    quote = make_undoable(services, "quote", retry=None)
+    pack = make_step(services, "pack", retry=None)
+    charge = make_undoable(services, "charge", retry=mg.Retry(delays=[0, 1]))
+    label = make_undoable(services, "label", retry=None)
+
+    @mg.workflow
+    async def order(order_id: str, leg: int = 1, told: str = "") -> str:
+        if leg == 1:
+            told = await weigh(order_id)
+            try:
+                async with asyncio.timeout(2):
+                    await quote(order_id)
+            except TimeoutError:
+                mg.continue_as_new(order_id, 2, f"{told} no quote")
+            else:
+                mg.pivot()
+                mg.continue_as_new(order_id, 2, told)
+        if leg == 2:
+            await asyncio.sleep(30)
+            mg.continue_as_new(order_id, 3, f"{told} {await pack(order_id)}")
+        return f"{told} {await charge(order_id)} {await label(order_id)}"
+
+    names = ("weigh", "quote", "pack", "charge", "label")
+    predecessors = {name: frozenset(names[:place]) for place, name in enumerate(names)}
+    predecessors |= {name: predecessors[name] - {"quote"} for name in ("pack", "charge", "label")}
+    terms = Terms(frozenset(("quote", "charge", "label")), predecessors=predecessors)
+    return Saga("legs", services, order, terms, names)
+
+
+LEGS = legs_saga(Services())
+SLOW = {"quote": 5.0}
+SCRIPTS = [
+    pytest.param({}, id="nothing goes wrong"),
+    pytest.param({("do", "weigh"): ["lost", "ok"]}, id="the first leg waits for another attempt"),
+    pytest.param({("do", "pack"): ["fail"]}, id="the second leg fails"),
+    pytest.param({("do", "label"): ["fail"]}, id="the third leg is undone"),
+    pytest.param(
+        {("do", "label"): ["lost"], ("undo", "charge"): ["fail", "ok"]}, id="its undo needs another attempt"
+    ),
+    pytest.param({("undo", "quote"): ["fail", "ok"]}, id="what the first leg gave up on is hard to undo"),
+]
+
+
+def test_it_goes_through_three_legs():
+    outcome = hold(LEGS, Case(seconds=SLOW))
+    assert {call.step for call in outcome.evidence.calls} == set(LEGS.steps)
+    continued = [commit for commit in outcome.evidence.commits if b"RunContinued" in commit.data]
+    assert len(continued) == 2
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_crash_anywhere(script):
+    assert crash_everywhere(LEGS, Case(script, seconds=SLOW)) >= 30
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_two_crashes_at_every_pair_of_writes(script):
+    assert crash_at_every_pair(LEGS, Case(script, seconds=SLOW)) >= 30
+
+
+def test_a_cancellation_at_every_point_and_a_crash_near_it():
+    outcome = hold(LEGS, Case(seconds=SLOW))
+    for moment in [("write", number) for number in range(1, outcome.writes + 1)]:
+        cancelled = Case(seconds=SLOW, cancel_at=moment)
+        writes = hold(LEGS, cancelled).writes
+        for number in range(1, writes + 1):
+            fault = Fault("write", number, WRITE_MOMENTS[number % 3])
+            hold(LEGS, Case(faults=(fault,), seconds=SLOW, cancel_at=moment))
+
+
+def test_a_crash_at_every_write_of_the_sqlite_store(tmp_path):
+    files = iter(range(1_000))
+
+    def hold_on_a_new_file(case):
+        path = str(tmp_path / f"{next(files)}.db")
+        return hold(LEGS, case, lambda: SqliteStore(path))
+
+    writes = hold_on_a_new_file(Case(seconds=SLOW)).writes
+    for number in range(1, writes + 1):
+        for when in WRITE_MOMENTS:
+            hold_on_a_new_file(Case(faults=(Fault("write", number, when),), seconds=SLOW))
