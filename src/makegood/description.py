@@ -111,7 +111,12 @@ class HistoryItem(msgspec.Struct, frozen=True):
     fields: dict[str, Any]
 
 
-BEGINNINGS = (journal.StepScheduled, journal.ChildScheduled, journal.CompensationScheduled)
+BEGINNINGS = (
+    journal.StepScheduled,
+    journal.ChildScheduled,
+    journal.RollbackRegistered,
+    journal.CompensationScheduled,
+)
 SETTLEMENTS = (
     journal.StepCompleted,
     journal.StepFailed,
