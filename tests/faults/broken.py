@@ -449,7 +449,7 @@ def shows_a_view_before_it_is_durable(patch: Any) -> None:
 
 
 def forgets_to_undo_a_child(patch: Any) -> None:
-    async def reopen(self: Any, parent: Any, row: Any, child: Any, _last: Any) -> None:
+    async def reopen(self: Any, parent: Any, row: Any, child: Any) -> None:
         self._worker.tell(parent, parent.execution.compensation_completed, child.parent_step, 1)
 
     patch.setattr(children.Children, "_reopen", reopen)
@@ -479,9 +479,9 @@ def undoes_a_child_out_of_order(patch: Any) -> None:
 def goes_on_before_a_child_is_undone(patch: Any) -> None:
     original = children.Children._reopen
 
-    async def reopen(self: Any, parent: Any, row: Any, child: Any, last: Any) -> None:
+    async def reopen(self: Any, parent: Any, row: Any, child: Any) -> None:
         self._worker.tell(parent, parent.execution.compensation_completed, child.parent_step, 1)
-        await original(self, parent, row, child, last)
+        await original(self, parent, row, child)
 
     patch.setattr(children.Children, "_reopen", reopen)
 
