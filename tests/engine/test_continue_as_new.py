@@ -171,18 +171,30 @@ def test_a_signal_wakes_the_leg_that_waits() -> None:
     assert signal(run, 7) == ["signal 2: position 7", "waits for no signal", "COMPLETED"]
 
 
-def test_a_signal_that_was_accepted_in_the_last_leg_is_not_accepted_again() -> None:
+def test_a_signal_that_was_accepted_in_an_earlier_leg_is_not_accepted_again() -> None:
     run = Run(follow)
-    signal(run, 3, id="a")
-    assert signal(run, 3, id="a") == []
-    run.crash()
-    assert signal(run, 3, id="a") == []
-    signal(run, 3, id="b")
-    signal(run, 3, id="c")
-    assert run.state.signal_ids is None or "a" not in run.state.signal_ids
+    for place, letter in enumerate("abcd", start=2):
+        signal(run, 1, id=letter)
+        assert run.state.leg == place
+        run.crash()
+        assert signal(run, 1, id="a") == []
+    run.check_replay()
 
 
-def test_an_update_of_the_last_leg_is_not_handled_again() -> None:
+def test_so_many_ids_of_signals_are_remembered_and_those_of_the_unread() -> None:
+    @mg.workflow
+    async def slow(leg: int = 1) -> None:
+        await note()
+        mg.continue_as_new(leg + 1)
+
+    run = Run(slow)
+    signal(run, 0, id="unread")
+    run.state.signal_ids = dict.fromkeys(("unread", *map(str, range(300))))
+    run.complete("note", "n")
+    assert list(run.state.signal_ids or ()) == ["unread", *map(str, range(100, 300))]
+
+
+def test_an_update_of_an_earlier_leg_is_not_handled_again() -> None:
     rename = mg.Update("rename", str, str)
 
     @mg.workflow
@@ -207,7 +219,24 @@ def test_an_update_of_the_last_leg_is_not_handled_again() -> None:
     assert run.act(asked) == []
     signal(run, 1)
     signal(run, 1)
-    assert run.state.updates is None
+    assert run.act(asked) == []
+
+
+def test_large_updates_are_not_remembered_for_ever() -> None:
+    rename = mg.Update("rename", str, str)
+
+    @mg.workflow
+    async def named() -> None:
+        rename.handler(lambda asked: asked[:1])
+        await Position.receive()
+        mg.continue_as_new()
+
+    run = Run(named)
+    for letter in "abc":
+        value = msgspec.Raw(msgspec.json.encode(letter * 30_000))
+        run.act(Request("update", "ann", result=value, name="rename", id=letter))
+    signal(run, 1)
+    assert list(run.state.updates or ()) == ["b", "c"]
 
 
 def test_what_was_published_stays_published() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import makegood as mg
 from tests.faults.evidence import Called, Said
 from tests.faults.participants import Services
-from tests.faults.sagas import Saga, Terms, make_undoable
+from tests.faults.sagas import Saga, Terms, make_step, make_undoable
 from tests.faults.story import Story, Violation
 
 if TYPE_CHECKING:
@@ -90,6 +91,33 @@ def listening_saga(services: Services, listens: Any) -> Saga:
         of_signals=of_signals,
     )
     return Saga("listening", services, listening, terms, names)
+
+
+def leg_by_leg_saga(services: Services) -> Saga:
+    """Each leg takes one signal, and goes on as new; those that have come meanwhile are for the next ones."""
+    opens = make_step(services, "open", retry=mg.Retry(delays=[0, 1]))
+    takes = {word: make_step(services, f"take-{word}", retry=mg.Retry(delays=[0, 1])) for word in WORDS}
+    closes = make_undoable(services, "close", retry=None)
+
+    @mg.workflow(name="leg_by_leg")
+    async def leg_by_leg(run_id: str, leg: int = 0) -> str:
+        if not leg:
+            await opens(run_id)
+            mg.continue_as_new(run_id, 1)
+        with contextlib.suppress(TimeoutError):
+            await takes[await Word.receive(timeout=TIMEOUT_SECONDS)](run_id)
+        if leg < 3:
+            mg.continue_as_new(run_id, leg + 1)
+        return await closes(run_id)
+
+    of_signals = {f"take-{word}": word for word in WORDS}
+    names = ("open", *of_signals, "close")
+    terms = Terms(
+        undoable=frozenset(("close",)),
+        predecessors=dict.fromkeys((*of_signals, "close"), frozenset(("open",))),
+        of_signals=of_signals,
+    )
+    return Saga("leg by leg", services, leg_by_leg, terms, names)
 
 
 # ---- the sender ----------------------------------------------------------------------------------------------------------

@@ -292,7 +292,7 @@ class Story:
         for timer, (_due, state) in self.timers.items():
             if state == "waits":
                 self.violated("I7", f"the run goes on as new and forgets timer {timer}")
-        if fact.event["started"]["id"] != self.run_id or fact.event["steps"] != len(self.by_number):
+        if fact.event["started"]["id"] != self.run_id or fact.event.get("steps", 0) != len(self.by_number):
             self.violated("I9", "the run goes on as new as another run, or counts its steps wrongly")
         self.leg_ends.append(len(self.by_number))
 

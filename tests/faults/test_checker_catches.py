@@ -7,6 +7,7 @@ import pytest
 import makegood as mg
 from makegood.store.sqlite import SqliteStore
 from tests.faults.broken import BREAKAGES, STARTED
+from tests.faults.broken_legs import LEG_BREAKAGES
 from tests.faults.broken_sagas import SAGA_BREAKAGES
 from tests.faults.checker import check
 from tests.faults.harness import Case, run
@@ -27,13 +28,17 @@ from tests.faults.sagas import (
     order_saga,
     parcel_saga,
 )
-from tests.faults.signals import listening_saga, one_by_one
+from tests.faults.signals import leg_by_leg_saga, listening_saga, one_by_one
+from tests.faults.versions import changed_saga, legs_saga
 
 SERVICES = Services()
 SAGAS = {
     "parcel": parcel_saga(SERVICES),
     "fleet": fleet_saga(SERVICES),
     "order": order_saga(SERVICES),
+    "changed": changed_saga(SERVICES),
+    "legs": legs_saga(SERVICES),
+    "leg by leg": leg_by_leg_saga(SERVICES),
     "travel": travel_saga(SERVICES),
     "payout": payout_saga(SERVICES),
     "approval": approval_saga(SERVICES),
@@ -46,7 +51,7 @@ SAGAS = {
 
 @pytest.mark.parametrize(
     "breakage",
-    [*BREAKAGES, *SAGA_BREAKAGES],
+    [*BREAKAGES, *SAGA_BREAKAGES, *LEG_BREAKAGES],
     ids=lambda breakage: f"{breakage.breaks.__name__}-{breakage.saga}",
 )
 def test_the_checker_catches_an_engine_that(breakage, monkeypatch, tmp_path):

@@ -1,48 +1,12 @@
 """The crash matrix of a run that goes on as new, twice: a crash at every write and call of each leg."""
 
-import asyncio
-
 import pytest
 
-import makegood as mg
 from makegood.store.sqlite import SqliteStore
 from tests.faults.harness import Case, Fault
 from tests.faults.matrix import WRITE_MOMENTS, crash_at_every_pair, crash_everywhere, hold
 from tests.faults.participants import Services
-from tests.faults.sagas import Saga, Terms, make_step, make_undoable
-
-
-def legs_saga(services: Services) -> Saga:
-    """Weigh, and try to quote in time; then pause and pack; then charge and label, which may have to be undone."""
-    weigh = make_step(services, "weigh", retry=mg.Retry(delays=[0, 1]))
-    quote = make_undoable(services, "quote", retry=None)
-    pack = make_step(services, "pack", retry=None)
-    charge = make_undoable(services, "charge", retry=mg.Retry(delays=[0, 1]))
-    label = make_undoable(services, "label", retry=None)
-
-    @mg.workflow
-    async def order(order_id: str, leg: int = 1, told: str = "") -> str:
-        if leg == 1:
-            told = await weigh(order_id)
-            try:
-                async with asyncio.timeout(2):
-                    await quote(order_id)
-            except TimeoutError:
-                mg.continue_as_new(order_id, 2, f"{told} no quote")
-            else:
-                mg.pivot()
-                mg.continue_as_new(order_id, 2, told)
-        if leg == 2:
-            await asyncio.sleep(30)
-            mg.continue_as_new(order_id, 3, f"{told} {await pack(order_id)}")
-        return f"{told} {await charge(order_id)} {await label(order_id)}"
-
-    names = ("weigh", "quote", "pack", "charge", "label")
-    predecessors = {name: frozenset(names[:place]) for place, name in enumerate(names)}
-    predecessors |= {name: predecessors[name] - {"quote"} for name in ("pack", "charge", "label")}
-    terms = Terms(frozenset(("quote", "charge", "label")), predecessors=predecessors)
-    return Saga("legs", services, order, terms, names)
-
+from tests.faults.versions import legs_saga
 
 LEGS = legs_saga(Services())
 SLOW = {"quote": 5.0}

@@ -2,41 +2,10 @@
 
 import pytest
 
-import makegood as mg
 from tests.faults.harness import Case, Fault
 from tests.faults.matrix import crash_at_every_pair, crash_everywhere, hold
 from tests.faults.participants import Services
-from tests.faults.sagas import Saga, Terms, make_step, make_undoable
-
-
-def changed_saga(services: Services) -> Saga:
-    """Charge, label; since the deploy: weigh, charge, insure and then label."""
-    charge = make_undoable(services, "charge", retry=mg.Retry(delays=[0, 1]))
-    label = make_undoable(services, "label", retry=None)
-    weigh = make_step(services, "weigh", retry=None)
-    insure = make_undoable(services, "insure", retry=None)
-
-    @mg.workflow
-    async def order(order_id: str) -> str:
-        deployed = services.process > 1
-        if deployed and mg.patched("weigh"):
-            await weigh(order_id)
-        receipt = await charge(order_id)
-        if deployed and mg.patched("insure"):
-            await insure(order_id)
-        return f"{receipt} {await label(order_id)}"
-
-    terms = Terms(
-        undoable=frozenset(("charge", "label", "insure")),
-        predecessors={
-            "weigh": frozenset(),
-            "charge": frozenset(),
-            "insure": frozenset(("charge",)),
-            "label": frozenset(("charge",)),
-        },
-    )
-    return Saga("changed", services, order, terms, ("charge", "label"))
-
+from tests.faults.versions import changed_saga
 
 CHANGED = changed_saga(Services())
 SCRIPTS = [

@@ -14,6 +14,7 @@ from tests.faults.signals import (
     WORDS,
     again_and_again,
     all_at_once,
+    leg_by_leg_saga,
     listening_saga,
     one_by_one,
 )
@@ -22,7 +23,7 @@ SERVICES = Services()
 SAGAS = {
     listens.__name__: listening_saga(SERVICES, listens)
     for listens in (one_by_one, all_at_once, again_and_again)
-}
+} | {"leg_by_leg": leg_by_leg_saga(SERVICES)}
 PACES = {"at once": 0.0, "one by one": 5.0, "as the time runs out": TIMEOUT_SECONDS, "too late": 40.0}
 TROUBLES = {
     "the first step is slow to work": {("do", "open"): ["fail", "cut-done", "ok"]},
@@ -46,7 +47,8 @@ def test_a_crash_anywhere_while_steps_fail(name, trouble):
 
 
 @pytest.mark.parametrize(
-    ("name", "pace"), [("one_by_one", "as the time runs out"), ("all_at_once", "at once")]
+    ("name", "pace"),
+    [("one_by_one", "as the time runs out"), ("all_at_once", "at once"), ("leg_by_leg", "at once")],
 )
 def test_two_crashes_at_every_pair_of_writes(name, pace):
     case = Case(TROUBLES["the last step fails"], signals=tuple(WORDS[:4]), signal_seconds=PACES[pace])

@@ -221,8 +221,8 @@ def _signal_received(run: RunState, event: journal.SignalReceived) -> None:
     run.signals = event.number
     if event.id:
         if run.signal_ids is None:
-            run.signal_ids = set()
-        run.signal_ids.add(event.id)
+            run.signal_ids = {}
+        run.signal_ids[event.id] = None
 
 
 def _signals_awaited(run: RunState, event: journal.SignalsAwaited) -> None:

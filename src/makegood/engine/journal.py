@@ -270,8 +270,8 @@ class SignalsLeft(Event, frozen=True):
 class RunContinued(Event, frozen=True):
     """The run goes on as new: ``started`` tells how, with new input. Numbers of steps, timers and signals go on.
 
-    ``at_once``: how many legs before this one, in a row, have waited for nothing. ``unread`` signals, the ids of signals
-    and the updates of the last leg (``asked``, all answered), the view and the ``residue`` are carried over.
+    ``at_once``: how many legs before this one, in a row, have waited for nothing. ``unread`` signals, the ids of the
+    newest signals and the newest updates (``asked``, all answered), the view and the ``residue`` are carried over.
     """
 
     started: RunStarted

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from makegood.engine.program import Program
 
 AT_ONCE_LIMIT_LEGS = 50
+REMEMBERED = 200  # signals' ids, and updates: so many are carried on, so that a repetition is recognized
+REMEMBERED_BYTES = 64 * 1024
 
 
 class Continued(BaseException):
@@ -64,13 +66,6 @@ def refusal(run: RunState, names: Sequence[str]) -> UsageError:
 def continued(run: RunState, program: Program, continuation: Continued) -> journal.RunContinued:
     """The decision to go on as new."""
     unread = program.unread
-    waiting = {signal.id for signal in unread}
-    ids = [one for one in run.signal_ids or () if one in waiting or one not in run.signal_ids_before]
-    asked = [
-        journal.UpdateAccepted(update, record.name, record.value)
-        for update, record in (run.updates or {}).items()
-        if update not in run.updates_before
-    ]
     view = {} if run.view is None else {name: raw for name, raw in run.view.fields.items() if name != PENDING}
     return journal.RunContinued(
         journal.RunStarted(
@@ -83,11 +78,30 @@ def continued(run: RunState, program: Program, continuation: Continued) -> journ
         program.timer_count,
         run.signals,
         unread,
-        sorted(filter(None, ids)),
-        asked,
+        _remembered_ids(run, unread),
+        _remembered_updates(run),
         view,
         run.residue,
     )
+
+
+def _remembered_ids(run: RunState, unread: Sequence[journal.SignalReceived]) -> list[str]:
+    """Of the signals, the newest ones' and those of the unread."""
+    ids = list(run.signal_ids or ())
+    waiting = {signal.id for signal in unread}
+    return [one for one in ids[:-REMEMBERED] if one in waiting] + ids[-REMEMBERED:]
+
+
+def _remembered_updates(run: RunState) -> list[journal.UpdateAccepted]:
+    """The newest ones, as far as they are not too large."""
+    remembered: list[journal.UpdateAccepted] = []
+    size_bytes = 0
+    for update, record in list((run.updates or {}).items())[: -REMEMBERED - 1 : -1]:
+        size_bytes += len(bytes(record.value))
+        if size_bytes > REMEMBERED_BYTES:
+            break
+        remembered.append(journal.UpdateAccepted(update, record.name, record.value))
+    return remembered[::-1]
 
 
 def begin(run: RunState, event: journal.RunContinued) -> None:
@@ -98,10 +112,9 @@ def begin(run: RunState, event: journal.RunContinued) -> None:
     run.started_at, run.leg = event.started_at, event.leg
     run.steps_before, run.signals, run.residue_before = event.steps, event.signals, event.residue
     if event.signal_ids:
-        run.signal_ids, run.signal_ids_before = set(event.signal_ids), event.signal_ids
+        run.signal_ids = dict.fromkeys(event.signal_ids)
     if event.asked:
         run.updates = {one.update: UpdateRecord(one.name, one.value, answered=True) for one in event.asked}
-        run.updates_before = frozenset(run.updates)
     if event.view:
         run.view = View(event.view)
 
