@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from makegood.backend.local import LocalBackend
-from makegood.client.handle import RunHandle, as_json, operator, result_of
+from makegood.client.handle import RunHandle, operator, result_of
 from makegood.definition.completion import read
-from makegood.definition.keys import checked_run_id
+from makegood.definition.keys import checked_run_id, checked_text
+from makegood.definition.payload import encode_as_json
 from makegood.definition.registry import Registry
 from makegood.definition.workflow import Workflow
 from makegood.description import RunSummary
@@ -181,7 +182,7 @@ class Engine:
             PayloadError: the result does not fit the step's annotation.
             NotPossible: it was completed before (the first one counts), or is settled otherwise.
         """
-        data = as_json(result, "the result")
+        data = encode_as_json(result, "the result")
         await self._complete(token, Request("complete", operator(by), result=data))
 
     async def fail(self, token: str, message: str, *, fatal: bool = False, by: str | None = None) -> None:
@@ -189,7 +190,7 @@ class Engine:
 
         ``fatal``: trying again is pointless. Raises as ``complete`` does.
         """
-        failure = Failure("CompletionFailed", message)
+        failure = Failure("CompletionFailed", checked_text(message, "the failure's message"))
         await self._complete(token, Request("fail", operator(by), message, failure=failure, fatal=fatal))
 
     async def _complete(self, token: str, request: Request) -> None:
@@ -202,8 +203,9 @@ class Engine:
 
         Raises:
             RunNotFound: there is none.
+            UsageError: there can be none.
         """
-        row = await self.backend.find(run_id)
+        row = await self.backend.find(checked_run_id(run_id))
         if row is None:
             raise not_found(run_id)
         return RunHandle(run_id, self, self._known(row.workflow, row.version))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import msgspec
 
-from makegood.definition.payload import NULL
+from makegood.definition.payload import NULL, encode_as_json
 from makegood.definition.signal import Signal, check_signal, checked_signal_id
 from makegood.definition.update import Update, checked_update_id
 from makegood.definition.workflow import Workflow
@@ -19,7 +19,6 @@ from makegood.engine.run import OPEN, PROBING, UNDOING, Status
 from makegood.engine.views import view_of
 from makegood.errors import (
     JournalCorrupt,
-    PayloadError,
     RunCancelled,
     RunCompensated,
     RunError,
@@ -204,7 +203,7 @@ class RunHandle(Generic[R]):
         self, result: Any = None, step: str = "", *, why: str = "", by: str | None = None
     ) -> None:
         """Say how a parked step turned out: it is done, with this result; a parked compensation: it was done by hand."""
-        data = as_json(result, "the result")
+        data = encode_as_json(result, "the result")
         await self._request("resolve", step=step, by=by, why=why, result=data)
 
     @overload
@@ -232,7 +231,7 @@ class RunHandle(Generic[R]):
         if isinstance(signal, Signal):
             name, data = signal.name, signal.payload.encode(value)
         else:
-            name, data = signal, as_json(value, f"signal {signal}")
+            name, data = signal, encode_as_json(value, f"signal {signal}")
         check_signal(name, data, None if self._workflow is None else self._workflow.signals.get(name))
         request = Request("signal", by, result=data, name=name, id=checked_signal_id(id))
         await self._engine.backend.request(self.id, request)
@@ -280,22 +279,3 @@ def operator(named: str | None) -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return "unknown"
-
-
-def as_json(value: Any, where: str) -> msgspec.Raw:
-    """A value of a type that this process may not know, as JSON.
-
-    Raises:
-        PayloadError: it has no JSON form.
-    """
-    try:
-        return msgspec.Raw(msgspec.json.encode(value, enc_hook=_model_json))
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
-        raise PayloadError(f"{where}: {value!r:.200} cannot be stored as JSON: {error}.") from error
-
-
-def _model_json(value: Any) -> Any:
-    dump = getattr(value, "model_dump", None)
-    if dump is None:
-        raise TypeError(f"objects of type {type(value).__qualname__} have no JSON form")
-    return dump(mode="json")

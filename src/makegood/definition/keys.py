@@ -3,6 +3,8 @@
 ``order-42/1/charge_payment`` and ``order-42/1/charge_payment/undo``. Names hold no slash and begin with no digit, so no
 two steps, and no step and compensation, of any two runs share a key. Ids beyond ASCII are percent-encoded: a key has
 to fit into an HTTP header.
+
+Also checks of the texts that come with a request: ids, and what is kept for the record.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from urllib.parse import quote
 from makegood.errors import UsageError
 
 ID_LIMIT_CHARACTERS = 200
+TEXT_LIMIT_CHARACTERS = 10_000
 
 
 def step_key(run_id: str, number: int, name: str) -> str:
@@ -36,3 +39,22 @@ def checked_run_id(run_id: str) -> str:
             f"run id {run_id!r} is not usable: a string of 1 to {ID_LIMIT_CHARACTERS} printable characters."
         )
     return run_id
+
+
+def checked_text(text: str, what: str) -> str:
+    """What somebody gives for the record (who, why), if it can be stored.
+
+    Raises:
+        UsageError: it is no string, too long, or holds lone surrogates.
+    """
+    if isinstance(text, str) and len(text) <= TEXT_LIMIT_CHARACTERS:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return text
+    raise UsageError(
+        f"{what}: {text!r:.100} is not usable: a string of at most {TEXT_LIMIT_CHARACTERS:,} characters that has "
+        "a UTF-8 form."
+    )

@@ -94,8 +94,8 @@ class Payload:
             ) from error
 
 
-def encode_to_show(value: Any, where: str) -> msgspec.Raw:
-    """The value as JSON that is only ever read as JSON: it need not come back as the same Python value.
+def encode_as_json(value: Any, where: str) -> msgspec.Raw:
+    """A value of any type as JSON: nobody here knows as what it will be read, or it is only ever read as JSON.
 
     Raises:
         PayloadError: it has no JSON form; NaN and infinities have none either.
@@ -105,7 +105,7 @@ def encode_to_show(value: Any, where: str) -> msgspec.Raw:
         msgspec.json.decode(data)
         json.dumps(msgspec.to_builtins(value, enc_hook=_encode_hook, str_keys=True), allow_nan=False)
     except Exception as error:  # a user's class may raise anything on the way
-        raise PayloadError(f"{where}: {_shown(value)} cannot be shown as JSON: {error}.") from error
+        raise PayloadError(f"{where}: {_shown(value)} cannot be written as JSON: {error}.") from error
     return msgspec.Raw(data)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from datetime import datetime, timedelta
 
 from makegood.definition.scope import current_scope
@@ -53,9 +52,9 @@ def checked_seconds(duration: float | timedelta, what: str) -> float:
         UsageError: not a number, negative, or absurdly long.
     """
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or math.isnan(seconds):
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise UsageError(f"{what}({duration!r}): give seconds or a timedelta.")
-    if not 0 <= seconds <= LONGEST.total_seconds():
+    if not 0 <= seconds <= LONGEST.total_seconds():  # nor is NaN
         raise UsageError(f"{what}({duration!r}): a time from 0 seconds to 1000 years can be waited for.")
     return float(seconds)
 

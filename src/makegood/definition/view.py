@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from makegood.definition.payload import encode_to_show
+from makegood.definition.payload import encode_as_json
 from makegood.definition.scope import current_scope
 from makegood.errors import OutsideWorkflow, UsageError
 
@@ -36,7 +36,7 @@ def update_view(**fields: Any) -> None:
             isinstance(value, (list, tuple)) and all(isinstance(step, str) for step in value)
         ):
             raise UsageError(f"mg.update_view({name}={value!r}): it is a list of names.")
-    encode_to_show(list(fields), "the names of the view's fields")
+    encode_as_json(list(fields), "the names of the view's fields")
     scope.update_view(
-        {name: encode_to_show(value, f"field '{name}' of the view") for name, value in fields.items()}
+        {name: encode_as_json(value, f"field '{name}' of the view") for name, value in fields.items()}
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
+from makegood.definition.keys import checked_text
 from makegood.definition.payload import NULL
 from makegood.engine import journal
 from makegood.engine.pending import arrival
@@ -45,6 +46,14 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int = 0
     failure: Failure | None = None
     fatal: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse texts that no journal could hold: UsageError."""
+        checked_text(self.by, "by")
+        if self.why != "":
+            checked_text(self.why, "why")
+        if self.step != "":
+            checked_text(self.step, "step")
 
 
 def facts_for(request: Request, run: RunState) -> list[journal.AnyEvent]:
@@ -114,11 +123,6 @@ def _signal(request: Request, run: RunState) -> list[journal.AnyEvent]:
 def _cancel(request: Request, run: RunState) -> list[journal.AnyEvent]:
     if run.cancel_requested:
         return []
-    if run.rolling_back:
-        raise NotPossible(
-            f"run {run.id} is being undone already, as it failed: cancelling it changes nothing. "
-            "What is possible in every state: terminate."
-        )
     if run.pivoted:
         raise NotPossible(
             f"run {run.id} cannot be cancelled: it has passed its point of no return and can only go forward. "

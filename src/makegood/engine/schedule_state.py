@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
+from makegood.definition.keys import checked_text
 from makegood.definition.schedule import Overlap, Schedule, Skipped
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ class ScheduleAct(msgspec.Struct, frozen=True):
     at: float
     by: str
     why: str
+
+    def __post_init__(self) -> None:
+        """Refuse texts that cannot be stored: UsageError."""
+        checked_text(self.by, "by")
+        checked_text(self.why, "why")
 
 
 class ScheduleState(msgspec.Struct, frozen=True, omit_defaults=True):
