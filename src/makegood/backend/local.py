@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from makegood.engine.operator import Request
     from makegood.engine.run import RunState
     from makegood.store.protocol import RunRow, Store
+    from makegood.worker.executor import StandIn
 
 log = logging.getLogger("makegood")
 
@@ -71,6 +72,7 @@ class LocalBackend:
         *,
         work: bool,
         waiting_limit: int,
+        stand_in: StandIn | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -79,6 +81,7 @@ class LocalBackend:
         self._dice = dice
         self._work = work
         self._waiting_limit = waiting_limit
+        self._stand_in = stand_in
         self._changes = Changes()
         self._follower = Follower(store, self._changes, lambda: self.worker is not None)
         self._succession: asyncio.Task[None] | None = None
@@ -305,6 +308,7 @@ class LocalBackend:
             self._dice,
             waiting_limit=self._waiting_limit,
             changes=self._changes,
+            stand_in=self._stand_in,
         )
         self.worker.start()
         return True

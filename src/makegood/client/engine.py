@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from makegood.backend.schedules import ScheduleSummary
     from makegood.engine.run import RunState
     from makegood.store.protocol import Store
+    from makegood.worker.executor import StandIn
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -58,6 +59,8 @@ class Engine:
         now: the wall clock, in seconds since 1970.
         dice: random numbers in [0, 1) for the jitter of retries.
     """
+
+    _stand_in: StandIn | None = None  # set by makegood.testing
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class Engine:
             self._dice,
             work=self._work,
             waiting_limit=self._waiting_limit,
+            stand_in=self._stand_in,
         )
         await backend.open()
         self._backend = backend

@@ -44,6 +44,8 @@ def resume(worker: Worker, run: LiveRun, at: float, *, slept: bool) -> None:
 def submit(worker: Worker, run: LiveRun, record: StepRecord, kind: Literal["do", "undo", "probe"]) -> None:
     """Hand the executor the next attempt of a step, of its compensation, or of its probe."""
     definition = run.execution.program.steps[record.number]
+    if worker.stand_in is not None:
+        definition = worker.stand_in(definition, kind)
     job = Job(run, record, definition, kind)
     run.jobs[record.number] = job
     if definition.transactional and definition.transacts(kind):

@@ -12,7 +12,7 @@ import contextlib
 import contextvars
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from makegood.definition.attempt import Attempt, current_attempt
 from makegood.failure import Failure
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from makegood.definition.step import Step
     from makegood.engine.run import StepRecord
     from makegood.worker.live import LiveRun
+
+    StandIn: TypeAlias = Callable[[Step[..., Any], Literal["do", "undo", "probe"]], Step[..., Any]]
+    """What is called in a step's place, for this kind of attempt."""
 
 LANES_LIMIT = 2_000
 THREADS_LIMIT = 64

@@ -35,9 +35,11 @@ class Alarm:
 
     def _arm(self) -> None:
         delay = self.due - self._now()
-        self._handle: asyncio.TimerHandle | None = self._loop.call_later(
-            min(max(delay, 0.0), LONGEST_NAP_SECONDS), self._look
-        )
+        if self._now != getattr(
+            self._loop, "now", None
+        ):  # the wall clock may be moved while the loop's goes on
+            delay = min(delay, LONGEST_NAP_SECONDS)
+        self._handle: asyncio.TimerHandle | None = self._loop.call_later(max(delay, 0.0), self._look)
 
     def _look(self) -> None:
         if self._now() < self.due:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from makegood.engine.operator import Request
     from makegood.store.protocol import InboxAnswer, Store
     from makegood.worker.changes import Changes
+    from makegood.worker.executor import StandIn
 
 log = logging.getLogger("makegood")
 
@@ -52,7 +53,7 @@ class Worker:
     """Runs workflows of one registry on one store, in one process.
 
     ``now`` gives seconds since 1970; ``dice`` random numbers in [0, 1), for the jitter of retries; ``changes`` are told of
-    every entry that has become durable.
+    every entry that has become durable. ``stand_in`` (for tests) says what is called in a step's place.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Worker:
         *,
         waiting_limit: int,
         changes: Changes,
+        stand_in: StandIn | None = None,
     ) -> None:
         self.store = store
         self.epoch = epoch
@@ -72,6 +74,7 @@ class Worker:
         self.now = now
         self.dice = dice
         self.changes = changes
+        self.stand_in = stand_in
         self.loop = asyncio.get_running_loop()
         self.runs: dict[str, LiveRun] = {}
         self.starting: dict[str, LiveRun] = {}
