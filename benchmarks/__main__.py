@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from benchmarks import alone, crash, signals, sleepers, workloads
+from benchmarks import alone, crash, positions, signals, sleepers, workloads
 
 WORKLOADS = {
     "order": (workloads.order, 20_000, 1_000),
@@ -22,6 +22,7 @@ WORKLOADS = {
     "timers": (sleepers.timers, 10_000, 1_000),
     "sleepers": (sleepers.sleepers, 100_000, 1_000),
     "signals": (signals.signals, 10_000, 1_000),
+    "positions": (positions.positions, 100_000, 100),
 }
 
 

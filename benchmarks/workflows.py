@@ -110,3 +110,19 @@ async def listener(count: int) -> list[float]:
 @mg.workflow
 async def sleeper(number: int) -> int:
     return number + await Wake.receive()
+
+
+Position = mg.Signal("position", int)
+ARRIVED = -1
+
+
+@mg.workflow
+async def follow_taxi(leg_signals: int, seen: int = 0, total: int = 0) -> list[int]:
+    for _ in range(leg_signals):
+        position = await Position.receive()
+        if position == ARRIVED:
+            return [seen, total]
+        seen += 1
+        total += position
+        mg.update_view(seen=seen, position=position)
+    return mg.continue_as_new(leg_signals, seen, total)

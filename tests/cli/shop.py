@@ -97,6 +97,31 @@ async def visit(guest: str) -> str:
     return f"{guest} is {'welcome' if await HostDecision.receive() else 'turned away'}"
 
 
+Rename = mg.Update("rename", str, str)
+
+
+@mg.workflow
+async def register(guest: str) -> str:
+    done = asyncio.Event()
+
+    def check(name: str) -> None:
+        if not name:
+            raise ValueError("everybody has a name")
+
+    @Rename.handler(validator=check)
+    async def rename(name: str) -> str:
+        nonlocal guest
+        if name == "nobody":
+            raise RuntimeError("nobody is nobody")
+        before, guest = guest, name
+        done.set()
+        return f"{before} is {name} now"
+
+    await done.wait()
+    await asyncio.sleep(0.1)
+    return guest
+
+
 @mg.workflow
 async def total(numbers: list[int]) -> int:
     return sum(numbers)

@@ -297,7 +297,7 @@ async def test_an_unknown_run_and_something_that_is_no_update_are_refused(office
     with pytest.raises(mg.RunNotFound):
         await mg.RunHandle("lost", office.client, None).update(Finish, None)
     with pytest.raises(mg.UsageError, match=r"takes an mg\.Update"):
-        await mg.RunHandle("order-1", office.client, None).update("finish", None)  # type: ignore[call-overload]
+        await mg.RunHandle("order-1", office.client, None).update(5, None)  # type: ignore[call-overload]
 
 
 async def test_a_run_that_has_left_memory_is_loaded_to_answer(tmp_path: Path) -> None:
@@ -372,3 +372,44 @@ async def test_a_worker_leaves_no_request_in_the_inbox(tmp_path: Path) -> None:
         with pytest.raises(mg.UpdateRejected):
             await run.update(ChangeAddress, Address("abroad"))
         assert list(await client._store.inbox()) == []
+
+
+async def test_an_update_is_asked_by_its_name_and_answered_with_plain_values(office: Office) -> None:
+    run = await office.started()
+    assert await run.update("change_address", {"street": "Elm St"}) == {"number": 1, "street": "Elm St"}
+    assert await run.update("change_address", Address("Oak St")) == {"number": 2, "street": "Oak St"}
+    with pytest.raises(mg.PayloadError, match=r"update change_address: the value does not fit"):
+        await run.update("change_address", 5)
+    with pytest.raises(
+        mg.PayloadError, match=r"update change_address: [\d,]+ bytes of JSON, and the limit is"
+    ):
+        await run.update("change_address", {"street": "x" * LIMIT_BYTES})
+
+
+async def test_the_time_for_an_answer_is_limited_and_the_answer_is_heard_later(office: Office) -> None:
+    run = await office.started()
+    with pytest.raises(
+        TimeoutError, match=r"run order-1 has not answered update too_early within 0\.05 s"
+    ) as late:
+        await run.update(mg.Update("too_early", int, int), 5, timeout=0.05)
+    assert str(late.value).endswith(f"ask again under the id {late.value.args[0].split()[-1]}")
+
+
+@pytest.mark.parametrize("wrong", [-1, float("nan"), 10**400, "5", True])
+async def test_a_time_for_an_answer_that_makes_no_sense_is_refused(office: Office, wrong: Any) -> None:
+    run = await office.started()
+    with pytest.raises(mg.UsageError, match=r"update change_address: timeout="):
+        await run.update(ChangeAddress, Address("Elm St"), timeout=wrong)
+
+
+async def test_without_a_worker_the_time_for_an_answer_is_limited_too_and_it_can_be_asked_for_again(
+    tmp_path: Path,
+) -> None:
+    path = str(tmp_path / "orders.db")
+    async with engine_on(SqliteStore(path), work=False) as client:
+        run = await client.start(deliver, id="order-1")
+        with pytest.raises(TimeoutError, match=r"or no worker is\. .* under the id click-7\.$"):
+            await run.update(ChangeAddress, Address("Elm St"), id="click-7", timeout=0.05)
+        async with engine_on(SqliteStore(path), deliver):
+            assert await run.update(ChangeAddress, Address("Elm St"), id="click-7") == Slip(1, "Elm St")
+            assert (await run.describe()).status == "RUNNING"

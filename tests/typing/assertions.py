@@ -395,7 +395,8 @@ async def asks(run: mg.RunHandle[str]) -> None:
     assert_type(await run.view(), dict[str, Any])
     async for view in run.watch():
         assert_type(view, dict[str, Any])
-    await run.update("change", "a")  # type: ignore[arg-type]
+    assert_type(await run.update("change", "a"), Any)
+    await run.update(5, "a")  # type: ignore[call-overload]
 
 
 # ---- external completion -------------------------------------------------------------------------------------------

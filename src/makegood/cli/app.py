@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from makegood.cli import complete, demo, inspect, operate, schedules, start
+from makegood.cli import complete, demo, inspect, operate, schedules, start, update
 from makegood.cli.interrupt import Interrupted, leave
 from makegood.cli.options import ExitCode
 from makegood.cli.output import Output
@@ -97,6 +97,7 @@ app.command("view")(inspect.view)
 app.command("history")(inspect.history)
 app.command("verify")(inspect.verify)
 app.command("signal")(operate.signal)
+app.command("update")(update.update)
 app.command("resume")(operate.resume)
 app.command("retry")(operate.retry)
 app.command("skip")(operate.skip)

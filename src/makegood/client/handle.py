@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import secrets
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -10,7 +11,8 @@ import msgspec
 
 from makegood.definition.payload import NULL, encode_as_json
 from makegood.definition.signal import Signal, check_signal, checked_signal_id
-from makegood.definition.update import Update, checked_update_id
+from makegood.definition.sleep import checked_seconds
+from makegood.definition.update import Update, checked_update_id, named_update
 from makegood.definition.workflow import Workflow
 from makegood.description import Description, describe, flatten, leg_entries
 from makegood.engine.folds import folded
@@ -25,11 +27,11 @@ from makegood.errors import (
     RunFailed,
     RunTerminated,
     UpdateFailed,
-    UsageError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import timedelta
 
     from makegood.client.engine import Engine
     from makegood.description import HistoryItem
@@ -48,6 +50,10 @@ ENDINGS: dict[Status, type[RunError]] = {
 
 ACTIVE = frozenset({OPEN, PROBING, UNDOING})
 CHILDREN_LIMIT = 100
+NOT_ANSWERED = (
+    "run {} has not answered update {} within {:g} s: it has no handler for it, its handler is still at work, or no worker "
+    "is. What was accepted is answered all the same: ask again under the id {}."
+)
 
 
 class RunHandle(Generic[R]):
@@ -113,40 +119,83 @@ class RunHandle(Generic[R]):
             if last != before:
                 yield view
 
+    @overload
     async def update(
-        self, update: Update[T, U], value: T, /, *, id: str | None = None, by: str | None = None
-    ) -> U:
+        self,
+        update: Update[T, U],
+        value: T,
+        /,
+        *,
+        id: str | None = ...,
+        by: str | None = ...,
+        timeout: float | timedelta | None = ...,  # noqa: ASYNC109 - as in Signal.receive
+    ) -> U: ...
+    @overload
+    async def update(
+        self,
+        update: str,
+        value: Any = ...,
+        /,
+        *,
+        id: str | None = ...,
+        by: str | None = ...,
+        timeout: float | timedelta | None = ...,  # noqa: ASYNC109 - as in Signal.receive
+    ) -> Any: ...
+    async def update(
+        self,
+        update: Update[Any, Any] | str,
+        value: Any = None,
+        /,
+        *,
+        id: str | None = None,
+        by: str | None = None,
+        timeout: float | timedelta | None = None,  # noqa: ASYNC109
+    ) -> Any:
         """Ask the workflow something, and wait for its reply.
 
-        A workflow that has no handler for it yet is waited for, and so is a worker: use ``asyncio.timeout``.
+        A workflow that has no handler for it yet is waited for, and so is a worker, for at most ``timeout``.
 
         Args:
-            update: the ``mg.Update`` that the workflow has, or will have, a handler for.
+            update: the ``mg.Update`` that the workflow has, or will have, a handler for; or its name, and the reply is
+                plain JSON values.
             value: what is asked.
             id: makes it safe to ask again: the same id and value are handled once, and give the same reply, also after
                 the run has ended.
             by: who asks, for the journal.
+            timeout: seconds or a timedelta; None waits for as long as it takes.
 
         Raises:
+            TimeoutError: there is no reply yet; the message has the id under which to ask for it again.
             UpdateRejected: the workflow's validator rejected it; nothing was recorded.
             UpdateFailed: the handler raised, or the workflow ended before it had replied.
             NotPossible: the run has ended or is being rolled back, or the id was used with another value.
             PayloadError: the value does not fit the update's type, or is too large; nothing was sent.
             RunNotFound: there is no such run.
         """
-        if not isinstance(update, Update):
-            raise UsageError(f"update() takes an mg.Update, not {update!r}.")
+        by_name, update = isinstance(update, str), named_update(update)
+        wait_seconds = (
+            None if timeout is None else checked_seconds(timeout, f"update {update.name}: timeout=")
+        )
         request = Request(
             "update",
             operator(by),
-            result=update.payload.encode(value),
+            result=encode_as_json(value, f"update {update.name}")
+            if by_name
+            else update.payload.encode(value),
             name=update.name,
             id=secrets.token_hex(8) if id is None else checked_update_id(id),
         )
-        answer = await self._engine.backend.update(self.id, request, is_new=id is None)
+        limit = asyncio.timeout(wait_seconds)
+        try:
+            async with limit:
+                answer = await self._engine.backend.update(self.id, request, is_new=id is None)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TimeoutError(NOT_ANSWERED.format(self.id, update.name, wait_seconds, request.id)) from None
         if answer.failure is not None:
             raise UpdateFailed(self.id, update.name, answer.failure)
-        return update.reply.decode(answer.reply)  # type: ignore[no-any-return]
+        return update.reply.decode(answer.reply)
 
     async def history(self) -> list[HistoryItem]:
         """The journal, event by event."""

@@ -16,6 +16,9 @@ from makegood.errors import DefinitionError, PayloadError
 
 LIMIT_BYTES = 2 * 1024 * 1024
 NULL = msgspec.Raw(b"null")
+TOO_LARGE = (
+    "{}: {:,} bytes of JSON, and the limit is {:,}. Keep large data elsewhere and pass a reference to it."
+)
 PLAIN_TYPES = frozenset({int, str, bool, type(None)})
 """Their values come back equal if they can be encoded at all. (A float does not: NaN is written as null.)"""
 PLAIN_LIMIT_BYTES = 640
@@ -68,10 +71,7 @@ class Payload:
                 f"{self.where}: {_shown(value)} cannot be stored as JSON: {error}. {HINT}"
             ) from error
         if len(data) > LIMIT_BYTES:
-            raise PayloadError(
-                f"{self.where}: {len(data):,} bytes of JSON, and the limit is {LIMIT_BYTES:,}. "
-                "Keep large data elsewhere and pass a reference to it."
-            )
+            raise PayloadError(TOO_LARGE.format(self.where, len(data), LIMIT_BYTES))
         back = self.decode(data)
         if not _same(value, back):
             raise PayloadError(
@@ -98,7 +98,7 @@ def encode_as_json(value: Any, where: str) -> msgspec.Raw:
     """A value of any type as JSON: nobody here knows as what it will be read, or it is only ever read as JSON.
 
     Raises:
-        PayloadError: it has no JSON form; NaN and infinities have none either.
+        PayloadError: it has no JSON form (NaN and infinities have none either), or is larger than LIMIT_BYTES.
     """
     try:
         data = _encode(value)
@@ -106,6 +106,8 @@ def encode_as_json(value: Any, where: str) -> msgspec.Raw:
         json.dumps(msgspec.to_builtins(value, enc_hook=_encode_hook, str_keys=True), allow_nan=False)
     except Exception as error:  # a user's class may raise anything on the way
         raise PayloadError(f"{where}: {_shown(value)} cannot be written as JSON: {error}.") from error
+    if len(data) > LIMIT_BYTES:
+        raise PayloadError(TOO_LARGE.format(where, len(data), LIMIT_BYTES))
     return msgspec.Raw(data)
 
 

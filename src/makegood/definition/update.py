@@ -110,3 +110,17 @@ def checked_update_id(update_id: str) -> str:
             f"update id {update_id!r} is not usable: a string of 1 to {ID_LIMIT_CHARACTERS} printable characters."
         )
     return update_id
+
+
+def named_update(update: Update[Any, Any] | str) -> Update[Any, Any]:
+    """The update, or one of that name which asks and answers anything.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if isinstance(update, Update):
+        return update
+    try:
+        return Update(update, Any, Any)
+    except DefinitionError as error:
+        raise UsageError(f"update() takes an mg.Update or its name: {error}") from None
