@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from makegood.cli import complete, demo, inspect, operate, schedules, start, update
+from makegood.cli import check, complete, demo, inspect, operate, schedules, start, update
 from makegood.cli.interrupt import Interrupted, leave
 from makegood.cli.options import ExitCode
 from makegood.cli.output import Output
@@ -96,6 +96,7 @@ app.command("show")(inspect.show)
 app.command("view")(inspect.view)
 app.command("history")(inspect.history)
 app.command("verify")(inspect.verify)
+app.command("check")(check.check)
 app.command("signal")(operate.signal)
 app.command("update")(update.update)
 app.command("resume")(operate.resume)

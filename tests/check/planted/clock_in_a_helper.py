@@ -1,0 +1,42 @@
+"""Not in the workflow, but it gets there."""
+
+from datetime import date
+
+import makegood as mg
+from tests.check.world import bank, shop
+
+
+@mg.step(timeout=10)
+async def charge(order: str) -> str:
+    return await bank.charge(order, key=mg.idempotency_key())
+
+
+@charge.compensation
+async def refund(receipt: str | None, order: str) -> None:
+    await bank.refund(order, key=mg.original_key())
+
+
+@mg.step(timeout=10)
+async def reserve(order: str) -> str:
+    return await shop.reserve(order, key=mg.idempotency_key())
+
+
+@reserve.compensation
+async def release(hold: str | None, order: str) -> None:
+    await shop.release(order, key=mg.original_key())
+
+
+class Opening:
+    @staticmethod
+    def is_open() -> bool:
+        return date.today().weekday() < 5  # expect: MG401
+
+
+def may_charge() -> bool:
+    return Opening.is_open()
+
+
+@mg.workflow
+async def fulfil(order: str) -> None:
+    if may_charge():
+        await charge(order)

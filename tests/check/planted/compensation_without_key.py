@@ -1,0 +1,19 @@
+"""A refund that is tried twice is paid twice."""
+
+import makegood as mg
+from tests.check.world import bank
+
+
+@mg.step(timeout=10)
+async def charge(order: str) -> dict[str, str]:
+    return await bank.charge(order, key=mg.idempotency_key())
+
+
+@charge.compensation
+async def refund(receipt: dict[str, str] | None, order: str) -> None:  # expect: MG203
+    await bank.refund(order)
+
+
+@mg.workflow
+async def fulfil(order: str) -> None:
+    await charge(order)

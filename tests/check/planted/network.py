@@ -1,0 +1,35 @@
+"""A request without a step."""
+
+import httpx
+
+import makegood as mg
+from tests.check.world import bank, shop
+
+
+@mg.step(timeout=10)
+async def charge(order: str) -> str:
+    return await bank.charge(order, key=mg.idempotency_key())
+
+
+@charge.compensation
+async def refund(receipt: str | None, order: str) -> None:
+    await bank.refund(order, key=mg.original_key())
+
+
+@mg.step(timeout=10)
+async def reserve(order: str) -> str:
+    return await shop.reserve(order, key=mg.idempotency_key())
+
+
+@reserve.compensation
+async def release(hold: str | None, order: str) -> None:
+    await shop.release(order, key=mg.original_key())
+
+
+client = httpx.AsyncClient()
+
+
+@mg.workflow
+async def fulfil(order: str) -> None:
+    await client.post("https://bank.example/charges", json=order)  # expect: MG404
+    await charge(order)

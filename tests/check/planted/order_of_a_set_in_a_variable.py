@@ -1,0 +1,32 @@
+"""It does not look like a set where it is used."""
+
+import asyncio
+
+import makegood as mg
+from tests.check.world import bank, shop
+
+
+@mg.step(timeout=10)
+async def charge(order: str) -> str:
+    return await bank.charge(order, key=mg.idempotency_key())
+
+
+@charge.compensation
+async def refund(receipt: str | None, order: str) -> None:
+    await bank.refund(order, key=mg.original_key())
+
+
+@mg.step(timeout=10)
+async def reserve(order: str) -> str:
+    return await shop.reserve(order, key=mg.idempotency_key())
+
+
+@reserve.compensation
+async def release(hold: str | None, order: str) -> None:
+    await shop.release(order, key=mg.original_key())
+
+
+@mg.workflow
+async def fulfil(orders: list[str]) -> None:
+    left = {order for order in orders if order}
+    await asyncio.gather(*[charge(order) for order in left])  # expect: MG407

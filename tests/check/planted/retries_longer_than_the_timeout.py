@@ -1,0 +1,42 @@
+"""76 seconds of attempts in 30."""
+
+import asyncio
+
+import makegood as mg
+from tests.check.world import bank, shop
+
+
+@mg.step(timeout=10)
+async def charge(order: str) -> str:
+    return await bank.charge(order, key=mg.idempotency_key())
+
+
+@charge.compensation
+async def refund(receipt: str | None, order: str) -> None:
+    await bank.refund(order, key=mg.original_key())
+
+
+@mg.step(timeout=10)
+async def reserve(order: str) -> str:
+    return await shop.reserve(order, key=mg.idempotency_key())
+
+
+@reserve.compensation
+async def release(hold: str | None, order: str) -> None:
+    await shop.release(order, key=mg.original_key())
+
+
+@mg.step(retry=mg.Retry(delays=[0, 1, 5, 30]), timeout=10)
+async def patient(order: str) -> str:
+    return await bank.charge(order, key=mg.idempotency_key())
+
+
+@patient.compensation
+async def unpatient(receipt: str | None, order: str) -> None:
+    await bank.refund(order, key=mg.original_key())
+
+
+@mg.workflow
+async def fulfil(order: str) -> None:
+    async with asyncio.timeout(30):
+        await patient(order)  # expect: MG301
