@@ -88,6 +88,19 @@ def test_a_schedule_without_code_is_listed_with_that_problem(makegood):
     assert "no schedule of workflow nightly is in the worker's code any more" in shown
 
 
+def test_a_schedule_without_code_is_removed_and_its_runs_stay(makegood):
+    work(often, set_by=timedelta(hours=-1))
+    work(often, runs=1)
+    runs = makegood("list", "--json").json
+    work(nightly)
+    removed = makegood("schedule", "remove", "often")
+    assert (removed.code, removed.out) == (0, "schedule often is removed.\n")
+    assert [one["workflow"] for one in makegood("schedules", "--json").json] == ["nightly"]
+    assert makegood("list", "--json").json == runs
+    again = makegood("schedule", "remove", "often", "--json")
+    assert (again.code, again.error["type"]) == (2, "ScheduleNotFound")
+
+
 def test_pause_and_resume(makegood):
     work(nightly)
     paused = makegood("schedule", "pause", "nightly", "--why", "moving house", "--by", "ann")
@@ -125,6 +138,7 @@ def test_a_backfill_names_the_runs_to_come_which_the_next_worker_starts(makegood
     [
         (["pause", "hourly", "--why", "x"], "ScheduleNotFound", "there is no schedule hourly in this store"),
         (["resume", "nightly"], "NotPossible", "schedule nightly is not paused"),
+        (["remove", "nightly"], "NotPossible", "is in the code of the worker that looked last"),
         (["backfill", "nightly", "--since", "soon", "--why", "x"], "UsageError", "'soon' is no time"),
         (["backfill", "nightly", "--since", "2100-01-01", "--why", "x"], "UsageError", "a span of the past"),
         (["backfill", "nightly", "--since", "1900-01-01", "--why", "x"], "UsageError", "over 1,000 ticks"),

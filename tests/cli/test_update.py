@@ -9,10 +9,10 @@ from tests.until import PATIENCE_SECONDS
 
 
 @pytest.fixture
-def registering(process, makegood):
+def registering(process, place):
     """A process whose run guest-1 waits to be renamed."""
     child = process("run", "shop:register", "--input", '"Ann"', "--id", "guest-1")
-    wait_for(lambda: makegood("show", "guest-1").code == 0)
+    wait_for((place / "charging").exists)
     return child
 
 

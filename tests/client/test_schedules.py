@@ -130,6 +130,14 @@ async def test_an_unknown_schedule_is_an_error_that_names_the_known_ones(tmp_pat
                 await act
 
 
+async def test_a_schedule_that_a_worker_has_is_not_removed_by_anybody(tmp_path: Path) -> None:
+    async with worker_and_client(tmp_path) as engines:
+        for engine in engines:
+            with pytest.raises(mg.NotPossible, match="schedule hourly is in the code of the worker"):
+                await engine.remove_schedule("hourly")
+        assert [one.workflow for one in await engines[0].schedules()] == ["hourly"]
+
+
 async def test_what_does_not_fit_its_state_is_refused(tmp_path: Path) -> None:
     async with worker_and_client(tmp_path) as (worker, client):
         with pytest.raises(mg.NotPossible, match="schedule hourly is not paused"):

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from makegood.store import memory, sqlite
 from makegood.store.protocol import InboxAnswer, InboxRequest, Store
 from tests.contract.places import Place
 from tests.contract.scripts import Script, answering
@@ -121,6 +122,24 @@ async def test_an_answer_survives_until_it_is_taken(place: Place) -> None:
         await store.answer(epoch, [InboxAnswer(number)])
     async with opened(place) as store:
         assert await store.take_answer(number) == InboxAnswer(number)
+
+
+async def test_answers_that_nobody_takes_are_forgotten_in_the_end(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (memory, sqlite):
+        monkeypatch.setattr(module, "ANSWERS_KEPT", 3)
+    async with working(place) as (store, epoch):
+        unanswered = await store.post("order-1", b"first")
+        numbers = [await store.post("order-1", b"request") for _ in range(6)]
+        answered_last = numbers.pop(0)
+        script = Script("order-1")
+        await store.commit(epoch, [script.create()])
+        await store.commit(epoch, [answering(script.append(), *map(InboxAnswer, numbers))])
+        await store.answer(epoch, [InboxAnswer(answered_last)])
+        kept = [number for number in (*numbers, answered_last) if await store.take_answer(number) is not None]
+        assert kept == [*numbers[-2:], answered_last]
+        assert [request.number for request in await store.inbox()] == [unanswered]
 
 
 async def test_numbers_of_requests_are_never_used_again(place: Place) -> None:

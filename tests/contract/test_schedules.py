@@ -109,3 +109,16 @@ async def test_of_two_processes_that_change_it_at_once_one_has_to_read_again(sha
         )
         assert sorted(written) == [False, True]
         assert list(await store.schedules()) == [row(1, b"worker" if written[0] else b"client")]
+
+
+async def test_a_schedule_is_removed_if_nobody_wrote_it_since_it_was_read(place: Place) -> None:
+    async with opened(place) as store:
+        await store.change_schedule(row(0))
+        await store.change_schedule(row(1, b"newest"))
+        await store.change_schedule(row(0, workflow="weekly"))
+        assert not await store.remove_schedule(row(1))
+        assert not await store.remove_schedule(row(0, workflow="unknown"))
+        assert await store.remove_schedule(row(2))
+        assert [one.workflow for one in await store.schedules()] == ["weekly"]
+        assert await store.change_schedule(row(0))
+        assert not await store.remove_schedule(row(2))

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from makegood.definition.schedule import Overlap
-from makegood.engine.schedule_state import ScheduleAct, SkippedTicks, acted
+from makegood.engine.schedule_state import GONE, ScheduleAct, SkippedTicks, acted
 from makegood.errors import MakegoodError, NotPossible, ScheduleNotFound, UsageError
 from makegood.store.codec import schedule_row, schedule_state
 
@@ -134,6 +134,22 @@ class Schedules:
         if missed:
             await self._change(name, backfilled)
         return [schedule.tick_id(name, tick) for tick in missed]
+
+    async def remove(self, name: str) -> None:
+        """Forget a schedule whose workflow is no longer in the code. Its runs stay.
+
+        Raises:
+            NotPossible: the worker has it, or no worker has looked since it was taken out of the code.
+        """
+        while True:
+            row = await self._row(name)
+            if schedule_state(row).problem != GONE.format(name):
+                raise NotPossible(
+                    f"schedule {name} is in the code of the worker that looked last, and would be entered again. "
+                    "Take it out of the code and restart the worker, or pause it."
+                )
+            if await self._store.remove_schedule(row):
+                return
 
     async def _change(self, name: str, change: Callable[[ScheduleState], ScheduleState]) -> None:
         while True:

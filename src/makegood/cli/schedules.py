@@ -1,4 +1,4 @@
-"""Schedules: ``schedules`` lists them, ``schedule pause | resume | backfill`` steers one, with or without a worker."""
+"""Schedules: ``schedules`` lists them, ``schedule pause | resume | backfill | remove`` steers one, worker or no worker."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WhyOption = Annotated[
     str, typer.Option("--why", metavar="TEXT", help="The reason; it is kept with the schedule.")
 ]
 
-schedule = typer.Typer(help="Steer a schedule: pause, resume, backfill.")
+schedule = typer.Typer(help="Steer a schedule: pause, resume, backfill, remove.")
 
 
 def schedules(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
@@ -110,6 +110,16 @@ def backfill(
         else f"schedule {name}: no tick without a run."
     )
     _report(name, "backfill", said, as_json=as_json, runs=ids)
+
+
+@schedule.command("remove")
+def remove(name: NameArgument, *, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Forget a schedule whose workflow is no longer in the code.
+
+    Its runs stay.
+    """
+    asyncio.run(_with_engine(store, lambda engine: engine.remove_schedule(name)))
+    _report(name, "remove", f"schedule {name} is removed.", as_json=as_json)
 
 
 async def _with_engine(store: str, act: Act) -> Any:

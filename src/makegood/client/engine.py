@@ -242,6 +242,15 @@ class Engine:
         """
         await self.backend.schedules.resume(name, operator(by), why)
 
+    async def remove_schedule(self, name: str) -> None:
+        """Forget a schedule whose workflow is no longer in the code, with the ticks that wait. Its runs stay.
+
+        Raises:
+            ScheduleNotFound: there is none of that name.
+            NotPossible: a worker has it in its code, and would enter it again.
+        """
+        await self.backend.schedules.remove(name)
+
     async def backfill(
         self,
         name: str,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 REMEMBERED = 20
 """How many of the latest skipped ticks and operators' acts are kept."""
 AT_ONCE = 100
+GONE = "no schedule of workflow {} is in the worker's code any more. Its ticks wait until it is back, or it is removed."
 
 
 class SkippedTicks(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ import msgspec
 
 from makegood.errors import StoreError, StoreFenced, UsageError
 from makegood.store.protocol import (
+    ANSWERS_KEPT,
     InboxAnswer,
     InboxRequest,
     RolledBack,
@@ -124,6 +125,9 @@ class MemoryStore:
 
     def _settle(self, answers: Sequence[InboxAnswer]) -> None:
         self._answers.update((answer.number, answer) for answer in answers if answer.number in self._inbox)
+        while len(self._answers) > ANSWERS_KEPT:
+            forgotten = next(iter(self._answers))
+            del self._answers[forgotten], self._inbox[forgotten]
 
     async def adopt(
         self, epoch: int, workflows: Sequence[tuple[str, int]], limit: int, now: float = 0.0
@@ -229,6 +233,14 @@ class MemoryStore:
     async def change_schedule(self, row: ScheduleRow) -> bool:
         if not self._put_schedule(row):
             return False
+        self._tell_watchers()
+        return True
+
+    async def remove_schedule(self, row: ScheduleRow) -> bool:
+        known = self._schedules.get(row.workflow)
+        if known is None or known.revision != row.revision:
+            return False
+        del self._schedules[row.workflow]
         self._tell_watchers()
         return True
 

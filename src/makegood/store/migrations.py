@@ -63,6 +63,11 @@ SCRIPTS = (
     """
     ALTER TABLE runs ADD COLUMN leg_entry INTEGER NOT NULL DEFAULT 0;
     """,
+    """
+    ALTER TABLE inbox ADD COLUMN answered INTEGER;
+    UPDATE inbox SET answered = number, data = x'' WHERE error IS NOT NULL;
+    CREATE INDEX inbox_answered ON inbox (answered) WHERE answered IS NOT NULL;
+    """,
 )
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+ANSWERS_KEPT = 10_000
+
+
 class RunRow(msgspec.Struct, frozen=True, gc=False):
     """A run as listed. Times in seconds since 1970; ``key`` is the store's own number for it.
 
@@ -200,7 +203,10 @@ class Store(Protocol):
         """Answer requests that change no journal."""
 
     async def take_answer(self, number: int) -> InboxAnswer | None:
-        """The answer to a request, which it takes away; None while there is none."""
+        """The answer to a request, which it takes away; None while there is none.
+
+        Whoever has asked may be gone: an answer that nobody took is forgotten after ``ANSWERS_KEPT`` later ones.
+        """
 
     async def next_change(self, since: int) -> int:
         """Return once another process may have written since ``since``, an earlier answer (-1: at once). Cheap."""
@@ -213,6 +219,9 @@ class Store(Protocol):
 
         Any process may.
         """
+
+    async def remove_schedule(self, row: ScheduleRow) -> bool:
+        """Remove a schedule that was read at ``row.revision``. False, and nothing removed, if it was written since."""
 
     async def advance_schedule(self, epoch: int, row: ScheduleRow, starts: Sequence[Write]) -> bool:
         """As ``change_schedule``, by the worker, and in the same transaction create the ticks' runs.

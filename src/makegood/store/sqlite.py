@@ -21,7 +21,15 @@ from makegood.errors import StoreError, StoreFenced, StoreFull, StoreReadOnly
 from makegood.store import sqlite_caller
 from makegood.store.filelock import FileLock
 from makegood.store.migrations import check, migrate
-from makegood.store.protocol import InboxAnswer, InboxRequest, RunRow, ScheduleRow, SealedEntry, Write
+from makegood.store.protocol import (
+    ANSWERS_KEPT,
+    InboxAnswer,
+    InboxRequest,
+    RunRow,
+    ScheduleRow,
+    SealedEntry,
+    Write,
+)
 from makegood.store.sqlite_errors import explain, explained
 from makegood.store.sqlite_transaction import make_apart
 from makegood.store.sqlite_writer import LOCKED_WAIT_SECONDS, Writer
@@ -56,6 +64,13 @@ SET_WAKE = "UPDATE runs SET wake_at = ? WHERE key = ? AND ended_at IS NULL"
 INSERT_SCHEDULE = "INSERT INTO schedules (workflow, revision, data) VALUES (?1, 1, ?3) ON CONFLICT DO NOTHING"
 UPDATE_SCHEDULE = (
     "UPDATE schedules SET revision = revision + 1, data = ?3 WHERE workflow = ?1 AND revision = ?2"
+)
+ANSWER = (
+    "UPDATE inbox SET error = ?, kind = ?, data = x'', "
+    "answered = (SELECT coalesce(max(answered), 0) + 1 FROM inbox WHERE answered IS NOT NULL) WHERE number = ?"
+)
+FORGET_ANSWERS = (
+    "DELETE FROM inbox WHERE answered <= (SELECT max(answered) FROM inbox WHERE answered IS NOT NULL) - ?"
 )
 SELECT_JOURNAL = "SELECT number, data, hash FROM journal WHERE run = ? AND number > ? ORDER BY number LIMIT ?"
 
@@ -297,6 +312,14 @@ class SqliteStore:
         async with self._writer:
             return self._put_schedule(row)
 
+    async def remove_schedule(self, row: ScheduleRow) -> bool:
+        async with self._writer:
+            connection = self._writer.connection
+            connection.execute(
+                "DELETE FROM schedules WHERE workflow = ? AND revision = ?", (row.workflow, row.revision)
+            )
+            return bool(connection.changes())
+
     async def advance_schedule(self, epoch: int, row: ScheduleRow, starts: Sequence[Write]) -> bool:
         try:
             async with self._writer:
@@ -338,10 +361,9 @@ class SqliteStore:
             )
 
     def _answer(self, answers: Sequence[InboxAnswer]) -> None:
-        self._writer.connection.executemany(
-            "UPDATE inbox SET error = ?, kind = ? WHERE number = ?",
-            [(answer.error, answer.kind, answer.number) for answer in answers],
-        )
+        connection = self._writer.connection
+        connection.executemany(ANSWER, [(answer.error, answer.kind, answer.number) for answer in answers])
+        connection.execute(FORGET_ANSWERS, (ANSWERS_KEPT,))
 
     def _read(self, sql: str, parameters: Sequence[Any] = ()) -> Sequence[tuple[Any, ...]]:
         if self._reader is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from makegood.engine.schedule_state import Next, agreed, planned
+from makegood.engine.schedule_state import GONE, Next, agreed, planned
 from makegood.errors import MakegoodError, StoreError, StoreFull, StoreLocked
 from makegood.store.codec import schedule_row, schedule_state, submission
 from makegood.worker.timers import Alarm
@@ -28,7 +28,6 @@ log = logging.getLogger("makegood")
 
 REFUSED_WAIT_SECONDS = 0.5
 LONGEST_SLEEP_SECONDS = 60.0  # while a tick waits, or cannot be started
-GONE = "no schedule of workflow {} is in the worker's code any more. Its ticks wait until it is back."
 SKIPPED = "schedule %s: skipped what was due from %s to %s: %s."
 
 
