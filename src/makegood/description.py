@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RunSummary(msgspec.Struct, frozen=True):
-    """A line of a list. Times in seconds since 1970; ``key`` continues a list."""
+    """A line of a list. Times in seconds since 1970; ``key`` continues a list; ``parent``: whose child it is, or ""."""
 
     key: int
     id: str
@@ -27,6 +27,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     started_at: float
     ended_at: float | None
     version: int = 1
+    parent: str = ""
 
 
 class StepDescription(msgspec.Struct, frozen=True):

@@ -102,6 +102,20 @@ def test_a_list_for_people_has_a_line_per_run(makegood):
     assert line.split()[:3] == ["sum", "total", "COMPLETED"]
 
 
+def test_a_list_tells_whose_children_runs_are_if_any_is_one(makegood):
+    makegood("run", "shop:total", "--input", "[1]", "--id", "sum")
+    assert "parent" not in makegood("list").out
+    assert [run["parent"] for run in makegood("list", "--json").json] == [""]
+    makegood("run", "shop:basket", "--input", ORDER, "--id", "basket-1")
+    parents = {run["id"]: run["parent"] for run in makegood("list", "--json").json}
+    assert parents == {"basket-1/1-fulfil": "basket-1", "basket-1": "", "sum": ""}
+    heading, *lines = makegood("list").out.splitlines()
+    assert heading.split()[-1] == "parent"
+    assert {line.split()[0]: line.split()[-1] for line in lines} == {
+        run: parent or "-" for run, parent in parents.items()
+    }
+
+
 def test_an_empty_list_says_so(makegood):
     makegood("run", "shop:total", "--input", "[1]")
     assert "No run is like that" in makegood("list", "--status", "parked").err

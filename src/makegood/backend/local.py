@@ -21,6 +21,7 @@ from makegood.engine.folds import folded
 from makegood.engine.operator import has_ended
 from makegood.engine.updates import NoHandler
 from makegood.errors import (
+    JournalCorrupt,
     NotPossible,
     NoWorker,
     PayloadError,
@@ -204,6 +205,13 @@ class LocalBackend:
         self, *, status: str | None, workflow: str | None, limit: int, before_key: int | None
     ) -> Sequence[RunRow]:
         return await self.store.list(status=status, workflow=workflow, limit=limit, before_key=before_key)
+
+    async def parent(self, row: RunRow) -> str:
+        try:
+            first = unseal(row.id, await self.store.journal(row.key, limit=1))[0].events[0]
+        except JournalCorrupt:
+            return ""
+        return first.parent if isinstance(first, journal.RunStarted) else ""
 
     async def request(self, run_id: str, request: Request) -> None:
         if self.worker is not None:

@@ -82,6 +82,9 @@ class Backend(Protocol):
         self, *, status: str | None, workflow: str | None, limit: int, before_key: int | None
     ) -> Sequence[RunRow]: ...
 
+    async def parent(self, row: RunRow) -> str:
+        """The id of the run that this one is a part of, as its journal says; "" if of none, or if that cannot be read."""
+
     async def request(self, run_id: str, request: Request) -> None:
         """Have an operator's request carried out.
 

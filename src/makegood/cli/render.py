@@ -67,8 +67,10 @@ def moment(at: float) -> str:
 
 
 def runs_table(runs: Iterable[RunSummary], now: float) -> Table:
-    """The lines of a list."""
-    table = _table("id", "workflow", "status", "started", "took")
+    """The lines of a list; whose children they are, if any is one."""
+    runs = list(runs)
+    with_parents = any(run.parent for run in runs)
+    table = _table("id", "workflow", "status", "started", "took", *(["parent"] if with_parents else []))
     for run in runs:
         took = (run.ended_at if run.ended_at is not None else now) - run.started_at
         table.add_row(
@@ -77,6 +79,7 @@ def runs_table(runs: Iterable[RunSummary], now: float) -> Table:
             _status(run.status),
             moment(run.started_at),
             duration(took),
+            *([visible(run.parent) or "-"] if with_parents else []),
         )
     return table
 

@@ -292,6 +292,15 @@ class Engine:
             raise UsageError(f"there is no status {status!r}: it is one of {', '.join(Status)}.")
         rows = await self.backend.list(status=status, workflow=workflow, limit=limit, before_key=before_key)
         return [
-            RunSummary(row.key, row.id, row.workflow, row.status, row.started_at, row.ended_at, row.version)
+            RunSummary(
+                row.key,
+                row.id,
+                row.workflow,
+                row.status,
+                row.started_at,
+                row.ended_at,
+                row.version,
+                await self.backend.parent(row),
+            )
             for row in rows
         ]
