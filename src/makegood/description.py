@@ -252,6 +252,8 @@ def _step(record: StepRecord, began_at: float, settled_at: float | None) -> Step
 def _waiting_for(run: RunState) -> str:
     if run.status_ is not None:
         return ""
+    if run.paused is not None:
+        return f"an operator to resume it, who paused it at {run.paused[1]:.3f}: {run.paused[0]}"
     if run.status is Status.PARKED:
         return "an operator: " + "; ".join(reason for reason, _ in run.parked.values())
     active = [record for record in run.steps.values() if record.state in (OPEN, PENDING, PROBING, UNDOING)]

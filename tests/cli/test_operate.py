@@ -149,3 +149,44 @@ def test_terminate_with_compensate_needs_a_worker(makegood, parked):
     stored = makegood("terminate", "ask-1", "--why", "too late", "--compensate")
     assert "stored, not carried out yet" in stored.out
     assert status(makegood) == "PARKED"
+
+
+def test_pause_and_resume(makegood, parked):
+    paused = makegood("pause", "ask-1", "--why", "stock-taking", "--with", "shop", "--json")
+    assert (paused.code, paused.json["run"]["status"]) == (1, "PAUSED")
+    shown = makegood("show", "ask-1").out
+    assert "stock-taking" in shown
+    assert "makegood resume ask-1" in shown
+    refused = makegood("retry", "ask-1", "--why", "now", "--with", "shop")
+    assert "Resume it first" in refused.err
+    resumed = makegood("resume", "ask-1", "--why", "done", "--with", "shop", "--json")
+    assert resumed.json["run"]["status"] == "PARKED"
+
+
+def test_retry_with_other_arguments(makegood, parked):
+    done = makegood("retry", "ask-1", "--input", '["Bob"]', "--why", "a wrong name", "--with", "shop")
+    assert (done.code, done.out) == (0, '"approved by Bob"\n')
+
+
+def test_retry_with_arguments_that_do_not_fit_changes_nothing(makegood, parked):
+    refused = makegood(
+        "retry", "ask-1", "--input", '{"whom": "Bob"}', "--why", "a wrong name", "--with", "shop"
+    )
+    assert refused.code == 2
+    assert "does not fit" in refused.err
+    assert status(makegood) == "PARKED"
+
+
+def test_rollback_shows_first_what_it_undoes(makegood, parked):
+    asked = makegood("rollback", "ask-1", "--why", "enough")
+    assert asked.code == 2
+    assert "stopped, and undone if it was done: approve" in asked.err
+    assert "--yes" in asked.err
+    assert status(makegood) == "PARKED"
+
+
+def test_rollback_ends_the_run(makegood, parked):
+    ended = makegood("rollback", "ask-1", "--why", "enough", "--yes", "--with", "shop", "--json")
+    assert ended.json["run"]["status"] == "TERMINATED"
+    unknown = makegood("rollback", "ask-1", "--to", "aprove", "--why", "enough", "--yes", "--with", "shop")
+    assert "already ended" in unknown.err

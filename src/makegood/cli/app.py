@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from makegood.cli import check, complete, demo, inspect, operate, schedules, start, update
+from makegood.cli import check, complete, demo, inspect, operate, rollback, schedules, start, update
 from makegood.cli.interrupt import Interrupted, leave
 from makegood.cli.options import ExitCode
 from makegood.cli.output import Output
@@ -99,6 +99,7 @@ app.command("verify")(inspect.verify)
 app.command("check")(check.check)
 app.command("signal")(operate.signal)
 app.command("update")(update.update)
+app.command("pause")(operate.pause)
 app.command("resume")(operate.resume)
 app.command("retry")(operate.retry)
 app.command("skip")(operate.skip)
@@ -107,6 +108,7 @@ app.command("complete")(complete.complete)
 app.command("fail")(complete.fail)
 app.command("cancel")(operate.cancel)
 app.command("terminate")(operate.terminate)
+app.command("rollback")(rollback.rollback)
 app.command("schedules")(schedules.schedules)
 app.add_typer(schedules.schedule, name="schedule")
 

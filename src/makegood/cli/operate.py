@@ -48,6 +48,12 @@ def retry(
     step: StepArgument = "",
     *,
     why: WhyOption,
+    given: Annotated[
+        str | None,
+        typer.Option(
+            "--input", metavar="JSON", help="Other arguments for the step; @FILE or - (stdin) reads them."
+        ),
+    ] = None,
     by: ByOption = None,
     with_modules: WithOption = None,
     store: StoreOption = DEFAULT_STORE,
@@ -55,12 +61,36 @@ def retry(
 ) -> None:
     """Try a parked step again.
 
-    A parked compensation, too.
+    A parked compensation, too. With other arguments a step gets another idempotency key.
     """
+    arguments = None if given is None else parse_json(read_json(given), "--input")
     ask(
         "retry",
         run_id,
-        lambda run: run.retry(step, why=why, by=by),
+        lambda run: run.retry(step, arguments=arguments, why=why, by=by),
+        store=store,
+        with_modules=with_modules,
+        as_json=as_json,
+    )
+
+
+def pause(
+    run_id: RunIdArgument,
+    *,
+    why: WhyOption,
+    by: ByOption = None,
+    with_modules: WithOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Have a run stand still until it is resumed.
+
+    No attempt begins and no timer fires; what is under way ends and is recorded.
+    """
+    ask(
+        "pause",
+        run_id,
+        lambda run: run.pause(why, by=by),
         store=store,
         with_modules=with_modules,
         as_json=as_json,
@@ -76,9 +106,9 @@ def resume(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Have a run go on whose code was corrected.
+    """Have a run go on that was paused, or whose code was corrected.
 
-    It stands still because its code did not do what its journal tells, or failed after its point of no return.
+    The latter stood still because its code did not do what its journal tells, or failed after its point of no return.
     """
     ask(
         "resume",

@@ -24,6 +24,7 @@ STATUS_STYLES = {
     "RUNNING": "cyan",
     "COMPENSATING": "yellow",
     "PARKED": "bold magenta",
+    "PAUSED": "magenta",
     "COMPLETED": "green",
     "COMPENSATED": "yellow",
     "FAILED": "red",
@@ -45,6 +46,7 @@ STATE_STYLES = {
 }
 ACTIVE_STATES = frozenset({"open", "pending", "probing", "undoing"})
 TIMES = frozenset({"retry_at", "due"})  # of the journal's fields; 0 for none
+PAUSED = "PAUSED"
 PARKED_STATES = frozenset({"exhausted", "undo exhausted"})
 
 
@@ -196,15 +198,16 @@ def run_report(run: Description, store: str, now: float) -> list[RenderableType]
     errors = errors_of(run.steps)
     if errors:
         report += [Text("\nerrors", "bold"), *(Padding(error, (0, 0, 0, 2)) for error in errors)]
-    if run.parked:
+    if run.parked or run.status == PAUSED:
         report += parked_report(run, store)
     return report
 
 
 def parked_report(run: Description, store: str) -> list[RenderableType]:
-    """Why a run is parked, and the commands that get it going again."""
-    reasons = [readable(reason) for reason in run.parked.values()]
-    report: list[RenderableType] = [Text("\nparked", "bold magenta")]
+    """Why a run is parked or paused, and the commands that get it going again."""
+    paused = run.status == PAUSED
+    reasons = [readable(run.waiting_for)] if paused else [readable(reason) for reason in run.parked.values()]
+    report: list[RenderableType] = [Text("\npaused" if paused else "\nparked", "bold magenta")]
     report += [Padding(Text(reason), (0, 0, 0, 2)) for reason in reasons]
     report.append(Text("\nwhat you can do", "bold"))
     for meaning, command in remedies(run, store):
@@ -214,7 +217,16 @@ def parked_report(run: Description, store: str) -> list[RenderableType]:
 
 
 def remedies(run: Description, store: str) -> list[tuple[str, str]]:
-    """What an operator may do about a parked run, each with its exact command line."""
+    """What an operator may do about a parked or paused run, each with its exact command line."""
+    if run.status == PAUSED:
+        return [
+            (meaning, command_line(action, run.id, store=store, options="--why '…'"))
+            for action, meaning in (
+                ("resume", "have it go on"),
+                ("cancel", "stop it: what was done is undone"),
+                ("terminate", "end it at once: what was done stays"),
+            )
+        ]
     if "code" in run.parked and not any(s.name == "code" and s.state in PARKED_STATES for s in run.steps):
         resume = command_line("resume", run.id, store=store, options="--why '…' --with MODULE")
         return [("correct the code, then have its module go on", resume)]
@@ -298,7 +310,7 @@ def _facts(run: Description) -> dict[str, str]:
     if run.signals_left:
         left = (f"{signal.name} {compact_json(signal.value)}" for signal in run.signals_left)
         facts["signals left"] = ", ".join(left)
-    if run.waiting_for and not run.parked:
+    if run.waiting_for and not run.parked and run.status != PAUSED:
         facts["waits for"] = readable(run.waiting_for)
     return facts
 

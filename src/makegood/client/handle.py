@@ -28,6 +28,7 @@ from makegood.errors import (
     RunTerminated,
     UpdateFailed,
 )
+from makegood.rollback_plan import RollbackPlan, rollback_plan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,6 +50,7 @@ ENDINGS: dict[Status, type[RunError]] = {
 }
 
 ACTIVE = frozenset({OPEN, PROBING, UNDOING})
+HELD = frozenset({Status.PARKED, Status.PAUSED})
 CHILDREN_LIMIT = 100
 NOT_ANSWERED = (
     "run {} has not answered update {} within {:g} s: it has no handler for it, its handler is still at work, or no worker "
@@ -94,14 +96,14 @@ class RunHandle(Generic[R]):
         """Whether only an operator can get it going; notes how the children stand that it waits for, and theirs."""
         backend = self._engine.backend
         active = [step for step in run.steps if step.state in ACTIVE]
-        stands = run.status == Status.PARKED or bool(active)
+        stands = run.status in HELD or bool(active)
         for step in active:
             row = await backend.find(step.child) if step.child and len(seen) < CHILDREN_LIMIT else None
             if row is None:
                 stands = False
                 continue
             seen[row.id] = row.status
-            if row.status != Status.PARKED:
+            if row.status not in HELD:
                 entries = await backend.entries(row.id)
                 stands = await self._stands(describe(entries), seen) and stands
         return stands
@@ -236,13 +238,53 @@ class RunHandle(Generic[R]):
         """
         await self._request("terminate", by=by, why=why, compensate=compensate)
 
+    async def rollback(self, to: str = "", *, why: str = "", by: str | None = None) -> None:
+        """Undo what the run has done, all of it or what came after the step ``to``, and end it: TERMINATED.
+
+        No more of its workflow's code is run. What stays done is listed as residue. ``rollback_plan`` tells beforehand.
+
+        Args:
+            to: the name or number of the last step that stays.
+        """
+        await self._request("terminate", step=to, by=by, why=why, compensate=True)
+
+    async def rollback_plan(self, to: str = "") -> RollbackPlan:
+        """What ``rollback`` would undo, and in which order.
+
+        Raises:
+            NotPossible: there is no such step, or the run cannot be rolled back.
+        """
+        return rollback_plan(folded(await self._engine.backend.entries(self.id)), to)
+
+    async def pause(self, why: str = "", *, by: str | None = None) -> None:
+        """Have the run stand still until it is resumed, cancelled or terminated.
+
+        No attempt begins and no timer fires; what is under way ends and is recorded. Signals are accepted, updates wait
+        until the run goes on. Its child runs go on: they can be paused themselves.
+        """
+        await self._request("pause", by=by, why=why)
+
     async def resume(self, *, why: str = "", by: str | None = None) -> None:
-        """Have a run go on whose code did not fit its journal, and was corrected."""
+        """Have a run go on that was paused, or whose code did not fit its journal and was corrected."""
         await self._request("resume", by=by, why=why)
 
-    async def retry(self, step: str = "", *, why: str = "", by: str | None = None) -> None:
-        """Give a parked step or compensation a new round of attempts, or a run whose code was corrected another try."""
-        await self._request("retry", step=step, by=by, why=why)
+    async def retry(
+        self,
+        step: str = "",
+        *,
+        arguments: list[Any] | dict[str, Any] | None = None,
+        why: str = "",
+        by: str | None = None,
+    ) -> None:
+        """Give a parked step or compensation a new round of attempts, or a run whose code was corrected another try.
+
+        Args:
+            step: its name or number, where several are parked.
+            arguments: other ones for the step, by position or by name. Its idempotency key changes with them; so that is
+                only possible while it is certain that the step did not take effect.
+        """
+        given = NULL if arguments is None else as_json(arguments, "the arguments")
+        await self._request("retry", step=step, by=by, why=why, arguments=given)
 
     async def skip(self, step: str = "", *, why: str = "", by: str | None = None) -> None:
         """Go on without a parked step (its call returns None); a skipped compensation leaves its effect open: residue."""
@@ -294,8 +336,9 @@ class RunHandle(Generic[R]):
         step: str = "",
         result: msgspec.Raw = NULL,
         compensate: bool = False,
+        arguments: msgspec.Raw = NULL,
     ) -> None:
-        request = Request(action, operator(by), why, step, result, compensate)
+        request = Request(action, operator(by), why, step, result, compensate, arguments=arguments)
         await self._engine.backend.request(self.id, request)
 
     def __repr__(self) -> str:

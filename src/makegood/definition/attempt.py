@@ -12,18 +12,21 @@ from makegood.errors import NotInStep
 class Attempt:
     """One try of a step, a compensation (``undo``) or a probe."""
 
-    __slots__ = ("number", "run_id", "step_name", "step_number", "undo")
+    __slots__ = ("number", "revision", "run_id", "step_name", "step_number", "undo")
 
-    def __init__(self, run_id: str, step_number: int, step_name: str, number: int, *, undo: bool) -> None:
+    def __init__(
+        self, run_id: str, step_number: int, step_name: str, number: int, *, undo: bool, revision: int = 0
+    ) -> None:
         self.run_id = run_id
         self.step_number = step_number
         self.step_name = step_name
         self.number = number
         self.undo = undo
+        self.revision = revision
 
     @property
     def original_key(self) -> str:
-        return step_key(self.run_id, self.step_number, self.step_name)
+        return step_key(self.run_id, self.step_number, self.step_name, self.revision)
 
     @property
     def idempotency_key(self) -> str:

@@ -1,8 +1,9 @@
 """Idempotency keys: one per step and one per compensation, the same for every attempt, worker and restart (G4).
 
-``order-42/1/charge_payment`` and ``order-42/1/charge_payment/undo``. Names hold no slash and begin with no digit, so no
-two steps, and no step and compensation, of any two runs share a key. Ids beyond ASCII are percent-encoded: a key has
-to fit into an HTTP header.
+``order-42/1/charge_payment`` and ``order-42/1/charge_payment/undo``; ``order-42/1/charge_payment/2`` once an operator has
+given the step other arguments, as a service would answer the old key as it answered the old arguments. Names hold no
+slash and begin with no digit, so no two steps, and no step and compensation, of any two runs share a key. Ids beyond
+ASCII are percent-encoded: a key has to fit into an HTTP header.
 
 Also checks of the texts that come with a request: ids, and what is kept for the record.
 """
@@ -17,11 +18,12 @@ ID_LIMIT_CHARACTERS = 200
 TEXT_LIMIT_CHARACTERS = 10_000
 
 
-def step_key(run_id: str, number: int, name: str) -> str:
+def step_key(run_id: str, number: int, name: str, revision: int = 0) -> str:
     readable = (
         run_id if run_id.isascii() and " " not in run_id and "%" not in run_id else quote(run_id, safe="/:")
     )
-    return f"{readable}/{number}/{name}"
+    key = f"{readable}/{number}/{name}"
+    return f"{key}/{revision + 1}" if revision else key
 
 
 def compensation_key(key: str) -> str:

@@ -26,7 +26,7 @@ from makegood.engine.main_task import MainTask, StepCall
 from makegood.engine.nested import NestedSaga
 from makegood.engine.signals import Signals
 from makegood.engine.undoing import UndoingLoop
-from makegood.engine.updates import Updates
+from makegood.engine.updates import NoHandler, Updates
 from makegood.engine.views import PENDING, checked_view
 from makegood.errors import NotDurable, NotPossible, RunConflict, UsageError
 
@@ -136,6 +136,8 @@ class CoroutineProgram(UndoingLoop):
     def check_update(self, run_id: str, name: str, value: msgspec.Raw) -> None:
         if self.finished:
             raise NotPossible(f"run {run_id} answers no update {name} any more: its workflow is over.")
+        if self.state is not None and self.state.paused is not None:
+            raise NoHandler(f"run {run_id} takes no update {name} while it is paused.")
         self._updating().check(run_id, name, value)
 
     def accept_update(self, accepted: UpdateAccepted) -> None:

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from makegood.engine.operator import Request
     from makegood.engine.run import StepRecord
 
+POISONOUS = (
+    "{1} attempts of step {0} in a row ended with the process that made them. Perhaps it takes that down (out of memory, "
+    "a crash in native code): look into it before it is tried again"
+)
 LOST = Failure("WorkerLost", "the process that ran this attempt ended before it could record the outcome")
 
 
@@ -131,7 +135,7 @@ class Execution(Recording, gc=False, eq=False):
             pending.settle(self, record, at, dice, ended=True)
             return
         then, retry_at = after_failure(
-            self.program.steps[step], record, at, dice, fatal=record.fatal, lost=record.lost, counted=True
+            self.program.steps[step], record, at, dice, fatal=record.fatal, lost=record.lost > 0, counted=True
         )
         outcome: Literal["not done", "unknown"] = "not done" if failure is None else "unknown"
         self._record(journal.ProbeAnswered(step, outcome, then, NULL, failure, retry_at), at)
@@ -154,6 +158,8 @@ class Execution(Recording, gc=False, eq=False):
             UsageError: the result of a ``resolve``, or a signal, cannot be taken; nothing was recorded.
         """
         facts = facts_for(request, self.state)
+        if request.arguments != NULL:
+            facts = [self._with_arguments(fact, request.arguments) for fact in facts]
         for fact in facts:
             if isinstance(fact, journal.StepCompleted) or pending.is_result(fact):
                 self.program.steps[fact.step].signature.check_result(fact.result)
@@ -166,6 +172,13 @@ class Execution(Recording, gc=False, eq=False):
             if isinstance(fact, journal.CompletionArrived):
                 pending.settle(self, self.state.steps[fact.step], at, dice)
 
+    def _with_arguments(self, fact: journal.AnyEvent, given: msgspec.Raw) -> journal.AnyEvent:
+        """The operator's retry, with arguments that the step can be called with."""
+        assert isinstance(fact, journal.OperatorActed)
+        signature = self.program.steps[fact.step].signature
+        bound = signature.decode_arguments(bytes(given))
+        return msgspec.structs.replace(fact, arguments=signature.encode_arguments(bound.args, bound.kwargs))
+
     def resumed(self, acted: journal.OperatorActed, at: float) -> None:
         """An operator had the run tried again after its code was corrected: before what that code decides."""
         self._open(at)
@@ -177,9 +190,14 @@ class Execution(Recording, gc=False, eq=False):
 
         ``slept``: the run was asleep, so nothing has begun.
         """
-        if record.state not in (OPEN, UNDOING) or not record.retry_at:
+        if record.state not in (OPEN, UNDOING):
             return False
-        return slept or record.retry_at > at >= self.state.clock
+        if slept:
+            return True
+        paused = self.state.paused
+        if paused is not None and record.retry_at > paused[1]:
+            return True
+        return record.retry_at > at >= self.state.clock
 
     def recover(self, at: float, dice: float) -> None:
         """After a replay: whatever attempt may have been under way when the last owner died is lost, its outcome unknown."""
@@ -201,7 +219,7 @@ class Execution(Recording, gc=False, eq=False):
                     record.number, record.attempts + 1, LOST, at, dice, unknown=unknown, lost=True
                 )
         pending.recover(self, at, dice)
-        if self.program.winding_up:  # corrected code may fail again, and at another place
+        if self.program.winding_up and self.state.paused is None:  # corrected code may fail again, elsewhere
             self._open(at)
             self._wind_up()
 
@@ -294,11 +312,17 @@ class Execution(Recording, gc=False, eq=False):
             reason = f"the compensation of step {record.name} gave up after {record.attempts} attempt(s): {record.failure}"
             self._record(journal.RunParked(record.number, reason), at)
         elif (
-            (self.program.steps[record.number].options_.on_exhausted == "park" or self._only_forward(record))
+            (
+                self.program.steps[record.number].options_.on_exhausted == "park"
+                or self._only_forward(record)
+                or record.lost
+            )
             and not record.cancelled
             and record.state is EXHAUSTED
         ):
             reason = f"step {record.name} gave up after {record.attempts} attempt(s): {record.failure}"
+            if record.lost:
+                reason = POISONOUS.format(record.name, record.lost)
             self._record(journal.RunParked(record.number, reason), at)
         else:
             self._record(journal.StepFailed(record.number, record.unknown), at)

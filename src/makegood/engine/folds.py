@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from makegood.definition.payload import NULL
 from makegood.engine import journal, legs
 from makegood.engine.run import (
     DONE,
@@ -72,12 +73,8 @@ def _step_completed(run: RunState, event: journal.StepCompleted) -> None:
 def _attempt_failed(run: RunState, event: journal.AttemptFailed) -> None:
     undoing = run.steps[event.step].state is UNDOING
     step = run.move(event.step, event.then)
-    step.attempts, step.failure, step.retry_at, step.lost = (
-        event.attempt,
-        event.failure,
-        event.retry_at,
-        event.lost,
-    )
+    step.attempts, step.failure, step.retry_at = event.attempt, event.failure, event.retry_at
+    step.lost = step.lost + 1 if event.lost else 0
     step.failures += not event.lost
     step.arrived = None
     step.fatal = event.fatal
@@ -141,7 +138,7 @@ def _patched(run: RunState, event: journal.Patched) -> None:
 
 def _compensation_scheduled(run: RunState, event: journal.CompensationScheduled) -> None:
     step = run.move(event.step, "undo")
-    step.attempts, step.failures, step.retry_at, step.lost = 0, 0, event.due, False
+    step.attempts, step.failures, step.retry_at, step.lost = 0, 0, event.due, 0
 
 
 def _compensation_completed(run: RunState, event: journal.CompensationCompleted) -> None:
@@ -164,18 +161,27 @@ def _run_parked(run: RunState, event: journal.RunParked) -> None:
 def _operator_acted(run: RunState, event: journal.OperatorActed) -> None:
     if event.action == "retry":
         step = run.move(event.step, "reopened")
-        step.failures, step.retry_at = 0, run.clock
+        step.failures, step.lost, step.retry_at = 0, 0, run.clock
+        if event.arguments != NULL:
+            step.arguments, step.revision = event.arguments, step.revision + 1
         run.parked.pop(event.step, None)
     elif event.action == "resume":
         run.parked.pop(0, None)
+        run.paused = None
+    elif event.action == "pause":
+        run.paused = f"{event.by}: {event.why}" if event.why else event.by, run.clock
+    elif event.action == "unpause":
+        run.paused = None
     elif event.action == "terminate":
-        run.terminating = "after undoing" if event.compensate else "at once"
+        run.terminating, run.kept = "after undoing" if event.compensate else "at once", event.step
         run.parked.pop(0, None)
+        run.paused = None
         run.failure = run.failure or Failure("Terminated", event.why or f"by {event.by}")
 
 
 def _cancel_requested(run: RunState, event: journal.CancelRequested) -> None:
     run.cancel_requested, run.cancel_reason = True, event.why
+    run.paused = None
 
 
 def _rollback_registered(run: RunState, event: journal.RollbackRegistered) -> None:
@@ -254,7 +260,7 @@ def _honest(run: RunState, event: journal.Ending) -> bool:
     left = {
         RESIDUE if step.residue else step.state
         for step in run.steps.values()
-        if step.needs_undo or step.residue or step.state in LEFT
+        if (step.needs_undo and not step.stays(run.kept)) or step.residue or step.state in LEFT
     }
     if run.residue_before:
         left.add(RESIDUE)

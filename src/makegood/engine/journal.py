@@ -145,13 +145,19 @@ class RunParked(Event, frozen=True):
 
 
 class OperatorActed(Event, frozen=True):
-    """Who did what, and why; the effect follows as events of its own."""
+    """Who did what, and why; the effect follows as events of its own.
 
-    action: Literal["retry", "skip", "resolve", "resume", "terminate"]
+    ``terminate`` with ``compensate``: the steps after number ``step`` are undone. ``pause``: from here on the program is
+    told nothing and nothing new begins, until ``unpause``, a cancellation or a termination. ``resume``: the code was
+    corrected. ``arguments``: what a step is retried with instead of its own.
+    """
+
+    action: Literal["retry", "skip", "resolve", "resume", "terminate", "pause", "unpause"]
     by: str
     why: str = ""
     step: int = 0
     compensate: bool = False
+    arguments: msgspec.Raw = NULL
 
 
 class CancelRequested(Event, frozen=True):

@@ -22,16 +22,26 @@ if TYPE_CHECKING:
 CORRECT = "Correct the code, restart the worker, then resume."
 
 Action: TypeAlias = Literal[
-    "retry", "skip", "resolve", "cancel", "terminate", "resume", "signal", "update", "complete", "fail"
+    "retry",
+    "skip",
+    "resolve",
+    "cancel",
+    "terminate",
+    "pause",
+    "resume",
+    "signal",
+    "update",
+    "complete",
+    "fail",
 ]
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     """A wish, as it travels from any process to the worker that owns the run.
 
-    ``step`` names the parked step, "" for the only one; ``result`` is JSON: what a step is resolved with, or what a signal
-    or an update carries; ``compensate``: what was done is to be undone, for ``terminate``. ``name`` and ``id`` are the
-    signal's or the update's.
+    ``step`` names the parked step, "" for the only one, or the last one that a rollback keeps. JSON: ``arguments``, what a
+    step is retried with instead of its own; ``result``, what it is resolved with, or what a signal or an update carries.
+    ``compensate``: what was done is to be undone, for ``terminate``. ``name`` and ``id`` are the signal's or the update's.
     ``attempt``, ``failure`` and ``fatal`` are an external completion's, whose ``step`` is a number.
     """
 
@@ -46,6 +56,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int = 0
     failure: Failure | None = None
     fatal: bool = False
+    arguments: msgspec.Raw = NULL
 
     def __post_init__(self) -> None:
         """Refuse texts that no journal could hold: UsageError."""
@@ -63,12 +74,14 @@ def facts_for(request: Request, run: RunState) -> list[journal.AnyEvent]:
         NotPossible: the run's state does not admit it.
     """
     match request.action:
-        case "cancel" | "terminate" | "signal" | "update" | "complete" | "fail":
+        case "cancel" | "terminate" | "pause" | "signal" | "update" | "complete" | "fail":
             if run.status_ is not None:
                 raise has_ended(request, run.id, run.status_)
             return WHENEVER[request.action](request, run)
         case "resume":
-            raise _not_to_be_resumed(run)
+            if run.paused is None:
+                raise _not_to_be_resumed(run)
+            return [journal.OperatorActed("unpause", request.by, request.why)]
         case action:
             return _for_parked_step(action, request, run)
 
@@ -78,9 +91,11 @@ def _for_parked_step(
 ) -> list[journal.AnyEvent]:
     record = parked_step(run, request)
     acted = journal.OperatorActed(action, request.by, request.why, record.number)
-    if action == "retry":
-        return [acted]
     forward = record.state is EXHAUSTED
+    if action == "retry":
+        if request.arguments != NULL:
+            _check_may_change(run, record, forward=forward)
+        return [acted]
     if action == "skip":
         skipped = (
             journal.StepSkipped(record.number) if forward else journal.CompensationSkipped(record.number)
@@ -89,6 +104,26 @@ def _for_parked_step(
     if forward:
         return [acted, journal.StepCompleted(record.number, record.attempts, request.result, request.by)]
     return [acted, journal.CompensationCompleted(record.number, record.attempts, request.by)]
+
+
+def _check_may_change(run: RunState, record: StepRecord, *, forward: bool) -> None:
+    """Whether other arguments can mean no second effect beside the one that the step was meant to have."""
+    if not forward:
+        raise NotPossible(
+            f"run {run.id} cannot retry the compensation of step {record.name} with other arguments: it undoes what the "
+            "step did with its own. What is possible: retry without them, resolve, skip."
+        )
+    if record.unknown:
+        raise NotPossible(
+            f"run {run.id} cannot retry step {record.name} with other arguments: nobody knows whether it took effect with "
+            "its own. What is possible: retry without them (the idempotency key stays), resolve, skip."
+        )
+
+
+def _pause(request: Request, run: RunState) -> list[journal.AnyEvent]:
+    if run.paused is not None:
+        return []
+    return [journal.OperatorActed("pause", request.by, request.why)]
 
 
 def _not_to_be_resumed(run: RunState) -> NotPossible:
@@ -144,7 +179,24 @@ def _terminate(request: Request, run: RunState) -> list[journal.AnyEvent]:
                 f"run {run.id} cannot be undone: it has passed its point of no return. "
                 "What is possible in every state: terminate without compensation."
             )
-    return [journal.OperatorActed("terminate", request.by, request.why, compensate=request.compensate)]
+    kept = kept_step(run, request.step) if request.compensate and request.step else 0
+    return [journal.OperatorActed("terminate", request.by, request.why, kept, compensate=request.compensate)]
+
+
+def kept_step(run: RunState, named: str) -> int:
+    """The number of the step that a rollback goes back to: that one and those before it stay.
+
+    Raises:
+        NotPossible: there is no such step, or several have that name.
+    """
+    found = [step.number for step in run.steps.values() if named in (step.name, str(step.number))]
+    if len(found) != 1:
+        steps = ", ".join(f"{step.number} ({step.name})" for step in run.steps.values()) or "none"
+        problem = "several steps are" if found else "no step is"
+        raise NotPossible(
+            f"run {run.id} cannot be rolled back to {named!r}: {problem} called so. Its steps: {steps}."
+        )
+    return found[0]
 
 
 def _update(request: Request, run: RunState) -> list[journal.AnyEvent]:
@@ -172,6 +224,7 @@ def check_same(run_id: str, update: journal.UpdateAccepted, name: str, value: ms
 WHENEVER: dict[str, Callable[[Request, RunState], list[journal.AnyEvent]]] = {
     "cancel": _cancel,
     "terminate": _terminate,
+    "pause": _pause,
     "signal": _signal,
     "update": _update,
     "complete": arrival,
@@ -188,6 +241,8 @@ def parked_step(run: RunState, request: Request) -> StepRecord:
     """
     if run.status is not Status.PARKED:
         hint = "Only a run that has not ended can be cancelled." if run.status_ is None else "It has ended."
+        if run.paused is not None:
+            hint = "Resume it first."
         raise NotPossible(f"run {run.id} cannot {request.action}: it is {run.status}, not PARKED. {hint}")
     parked = [run.steps[number] for number in run.parked if number]
     if not parked:

@@ -64,6 +64,8 @@ def _on_cancel_requested(execution: Recording, fact: journal.CancelRequested) ->
 def _on_operator_acted(execution: Recording, fact: journal.OperatorActed) -> None:
     if fact.action == "terminate":
         execution.terminate(compensate=fact.compensate)
+    elif fact.action == "pause":
+        execution.pause()
 
 
 REACTIONS: dict[type[Any], Callable[[Recording, Any], None]] = {

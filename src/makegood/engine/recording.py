@@ -50,6 +50,8 @@ class Recording(msgspec.Struct, gc=False, eq=False):
     _result: msgspec.Raw = NULL
     _undo_plan: list[StepRecord] | None = None
     _undoing: StepRecord | None = None
+    _deferred: list[journal.AnyEvent] | None = None  # while paused: to be told to the program
+    _catching_up: bool = False
 
     def seal(self, epoch: int) -> journal.Entry:
         """What was recorded since the last call, as the run's next entry."""
@@ -82,6 +84,8 @@ class Recording(msgspec.Struct, gc=False, eq=False):
 
     def _react(self, fact: journal.AnyEvent | SagaUndone) -> None:
         """Let the program take note of a fact, and record what it decides."""
+        if self._deferred is not None and not self._caught_up(fact):
+            return
         program = self.program
         reaction = REACTIONS.get(type(fact))
         if reaction is not None:
@@ -99,10 +103,32 @@ class Recording(msgspec.Struct, gc=False, eq=False):
         if program.winding_up:
             self._wind_up()
 
+    def pause(self) -> None:
+        """From here on facts are recorded, and told to the program when it goes on."""
+        if self._deferred is None:
+            self._deferred = []
+
+    def _caught_up(self, fact: journal.AnyEvent | SagaUndone) -> bool:
+        """Whether the run goes on, and has been told what happened while it was paused."""
+        assert self._deferred is not None
+        if self.state.paused is not None:
+            assert not isinstance(fact, SagaUndone)
+            self._deferred.append(fact)
+            return False
+        deferred, self._deferred = self._deferred, None
+        if not self.state.terminating:  # then no more of the workflow's code is run
+            self._catching_up = True
+            for earlier in deferred:
+                self._react(earlier)
+            self._catching_up = False
+        return True
+
     # ---- coming to an end ----------------------------------------------------------------------------------------
 
     def _wind_up(self) -> None:
         """Undo the nested sagas that failed; if the program is over, end the run."""
+        if self._catching_up:  # the program may be over before it has been told everything
+            return
         for saga in self.program.rollbacks:
             if undone(saga, self.state, self._decide, self._scheduled_undo):
                 self._react(SagaUndone(saga))  # and so come back here
@@ -176,6 +202,8 @@ class Recording(msgspec.Struct, gc=False, eq=False):
 
     def go_on_undoing(self) -> None:
         """Take up the rollback that the state tells of: the workflow itself is not replayed."""
+        if self.state.paused is not None:
+            self.pause()
         if self.state.rolling_back:
             self._undo_plan = undo_plan(self.state)
             undoing = (one for one in self.state.steps.values() if one.state in (UNDOING, UNDO_EXHAUSTED))

@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from makegood.engine.run import StepRecord
 
 
+LOST_WAITS_SECONDS = (0.0, 0.0, 2.0, 8.0)
+"""The waits after attempts that were lost with their process, in a row; none after the last: the run is parked.
+
+The longer ones are spread at random, so that whatever takes the process down in the end takes no other down with it.
+"""
+
+
 def after_failure(
     definition: Step[..., object],
     record: StepRecord,
@@ -26,7 +33,10 @@ def after_failure(
     if record.cancelled and record.state in (OPEN, PENDING, PROBING):
         return "give up", 0.0
     if lost:
-        return "retry", at
+        lost_before = record.lost - counted
+        if lost_before >= len(LOST_WAITS_SECONDS):
+            return "give up", 0.0
+        return "retry", at + LOST_WAITS_SECONDS[lost_before] * (0.5 + dice)
     failures = record.failures + (not counted)
     wait = None if fatal else wait_before(_policy(definition, record).retry, failures + 1, dice)
     return ("give up", 0.0) if wait is None else ("retry", at + wait)

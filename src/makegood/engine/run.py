@@ -25,6 +25,7 @@ A run:
                                       └──UndoRequested (of a child only)
     any of these but the ended ──OperatorActed: terminate──▶ TERMINATED, at once or after a rollback
     PARKED while a step is EXHAUSTED or UNDO_EXHAUSTED and waits for an operator, or the code does not fit the journal.
+    PAUSED from OperatorActed: pause to OperatorActed: unpause, or until it is cancelled or terminated.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Status(StrEnum):
     RUNNING = "RUNNING"
     COMPENSATING = "COMPENSATING"
     PARKED = "PARKED"
+    PAUSED = "PAUSED"
     COMPLETED = "COMPLETED"
     COMPENSATED = "COMPENSATED"
     FAILED = "FAILED"
@@ -126,12 +128,13 @@ class StepRecord(msgspec.Struct, gc=False):
     attempts: int = 0  # that ended; of the compensation once that is under way
     failures: int = 0  # attempts that count against the retries
     unknown: bool = False  # an attempt may have taken effect, and nothing has settled it
-    lost: bool = False  # the last attempt ended with its process
+    lost: int = 0  # the last attempts, so many in a row, ended with their process
     fatal: bool = False  # the last attempt said that trying again is pointless
     cancelled: bool = False  # the workflow no longer waits for it
     registered: bool = False  # by ``on_rollback``: there is nothing to do but to undo
     result: msgspec.Raw | None = None
     failure: Failure | None = None
+    revision: int = 0  # so often an operator has given it other arguments
     child: str = ""  # the id of the run that it is
     residue: tuple[str, ...] = ()  # what that run left open
     arrived: journal.CompletionArrived | None = None  # from outside, and not taken yet
@@ -149,6 +152,10 @@ class StepRecord(msgspec.Struct, gc=False):
     def may_stand(self, clock: float) -> bool:
         """Whether its effect is, or may be, there: also that of an attempt which may be under way at this moment."""
         return self.unknown or self.state in STANDING or (self.state is OPEN and self.retry_at <= clock)
+
+    def stays(self, kept: int) -> bool:
+        """Whether a rollback that keeps the steps up to this number leaves its effect open."""
+        return self.number <= kept and self.needs_undo
 
     @property
     def open_effects(self) -> list[str]:
@@ -197,6 +204,7 @@ class RunState(msgspec.Struct, gc=False):
     awaited: Sequence[str] = ()  # names of the signals that the workflow waits for
     signals_left: Sequence[int] = ()
     parked: dict[int, tuple[str, float]] = {}  # step (0: the code) → reason, since when
+    paused: tuple[str, float] | None = None  # by whom and why, since when
     patches: tuple[str, ...] = ()
     rolling_back: bool = False
     cancel_requested: bool = False
@@ -207,6 +215,7 @@ class RunState(msgspec.Struct, gc=False):
     undone: list[str] = []
     left_open: list[str] = []  # of a terminated run
     terminating: Literal["", "at once", "after undoing"] = ""  # an operator said so
+    kept: int = 0  # then the steps up to this number are not undone
     pivoted: bool = False  # nothing is rolled back any more
     view: View | None = None
     updates: dict[str, UpdateRecord] | None = None  # by id
@@ -216,6 +225,8 @@ class RunState(msgspec.Struct, gc=False):
     def status(self) -> Status:
         if self.status_ is not None:
             return self.status_
+        if self.paused is not None:
+            return Status.PAUSED
         if self.parked:
             return Status.PARKED
         return Status.COMPENSATING if self.rolling_back or self.terminating else Status.RUNNING

@@ -22,7 +22,9 @@ def undo_plan(run: RunState) -> list[StepRecord]:
     return [
         step
         for step in run.steps.values()
-        if (run.rolling_back or step.cancelled or step.state is not DONE) and step.needs_undo
+        if (run.rolling_back or step.cancelled or step.state is not DONE)
+        and step.needs_undo
+        and step.number > run.kept
     ]
 
 
@@ -46,7 +48,9 @@ def termination(run: RunState) -> journal.RunTerminated:
 
 def ending_of_rollback(run: RunState, *, cancelled: bool) -> journal.Ending:
     """How a rolled back run ends: TERMINATED if an operator left an effect open, otherwise honestly without any."""
-    open_ = [step for step in run.steps.values() if step.state is RESIDUE or step.residue]
+    open_ = [
+        step for step in run.steps.values() if step.state is RESIDUE or step.residue or step.stays(run.kept)
+    ]
     if open_ or run.terminating or run.residue_before:
         return journal.RunTerminated(
             [*run.residue_before, *(name for step in open_ for name in step.open_effects)]

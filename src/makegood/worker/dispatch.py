@@ -43,7 +43,11 @@ def resume(worker: Worker, run: LiveRun, at: float, *, slept: bool) -> None:
 
 def submit(worker: Worker, run: LiveRun, record: StepRecord, kind: Literal["do", "undo", "probe"]) -> None:
     """Hand the executor the next attempt of a step, of its compensation, or of its probe."""
-    definition = run.execution.program.steps[record.number]
+    execution = run.execution
+    if execution.state.paused is not None:
+        run.hold(lambda: _begin_held(worker, run, record, kind))
+        return
+    definition = execution.program.steps[record.number]
     if worker.stand_in is not None:
         definition = worker.stand_in(definition, kind)
     job = Job(run, record, definition, kind)
@@ -53,6 +57,21 @@ def submit(worker: Worker, run: LiveRun, record: StepRecord, kind: Literal["do",
         worker.committer.wake()
     else:
         worker.executor.submit(job)
+
+
+def _begin_held(
+    worker: Worker, run: LiveRun, record: StepRecord, kind: Literal["do", "undo", "probe"]
+) -> None:
+    if not (record.cancelled and record.state is OPEN):  # that is stopped by its cancellation
+        submit(worker, run, record, kind)
+
+
+def _go_on(_worker: Worker, run: LiveRun, event: journal.OperatorActed | journal.CancelRequested) -> None:
+    """Begin what was held while the run was paused, if it no longer is."""
+    if run.held is not None and run.state.paused is None:
+        held, run.held = run.held, None
+        for begin in held:
+            begin()
 
 
 def _on_scheduled(worker: Worker, run: LiveRun, event: journal.StepScheduled) -> None:
@@ -68,7 +87,10 @@ def _on_scheduled(worker: Worker, run: LiveRun, event: journal.StepScheduled) ->
 def _on_child_scheduled(worker: Worker, run: LiveRun, event: journal.ChildScheduled) -> None:
     record = run.state.steps[event.step]
     if record.state is OPEN and not record.cancelled:
-        worker.children.begin(run, record)
+        if run.state.paused is None:
+            worker.children.begin(run, record)
+        else:
+            run.hold(lambda: _on_child_scheduled(worker, run, event))
 
 
 def _wait_for_first(worker: Worker, run: LiveRun, record: StepRecord) -> None:
@@ -111,7 +133,10 @@ def _await_completion(worker: Worker, run: LiveRun, record: StepRecord) -> None:
 
     def expire() -> None:
         run.waits.pop(record.number, None)
-        _give_up_pending(worker, run, record, OVERDUE)
+        if run.state.paused is not None:
+            run.hold(expire)
+        elif record.state is PENDING:
+            _give_up_pending(worker, run, record, OVERDUE)
 
     if record.retry_at:
         run.waits[record.number] = Alarm(worker.loop, worker.now, record.retry_at, expire)
@@ -134,6 +159,7 @@ def _on_compensation_scheduled(worker: Worker, run: LiveRun, event: journal.Comp
 
 
 def _on_operator_acted(worker: Worker, run: LiveRun, event: journal.OperatorActed) -> None:
+    _go_on(worker, run, event)
     record = run.state.steps.get(event.step)
     if event.action == "retry" and record is not None and record.state in (OPEN, UNDOING):
         _wait_for_attempt(worker, run, record)
@@ -167,7 +193,10 @@ def _on_timer_started(worker: Worker, run: LiveRun, event: journal.TimerStarted)
 def _arm(worker: Worker, run: LiveRun, timer: int, due: float) -> None:
     def fire() -> None:
         run.timers.pop(timer, None)
-        worker.tell(run, run.execution.timer_fired, timer)
+        if run.state.paused is not None:
+            run.hold(fire)
+        else:
+            worker.tell(run, run.execution.timer_fired, timer)
 
     run.timers[timer] = Alarm(worker.loop, worker.now, due, fire)
 
@@ -195,6 +224,7 @@ HANDLERS: dict[type[journal.Event], Callable[[Worker, LiveRun, Any], None]] = {
     journal.StepPending: _on_step_pending,
     journal.CompensationScheduled: _on_compensation_scheduled,
     journal.OperatorActed: _on_operator_acted,
+    journal.CancelRequested: _go_on,
     journal.StepCancelled: _on_step_cancelled,
     journal.TimerStarted: _on_timer_started,
     journal.TimerCancelled: _on_timer_cancelled,

@@ -90,6 +90,8 @@ class Eviction:
             wake_at = min(
                 (alarm.due for alarm in (*run.timers.values(), *run.waits.values())), default=math.inf
             )
+            if run.state.paused is not None:
+                wake_at = math.inf
             if wake_at < soon or self._worker.children.awake(run):
                 self._waiting[run.id] = run
             else:

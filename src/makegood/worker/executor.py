@@ -61,6 +61,7 @@ class Job(Attempt):
         self.step_name = record.name
         self.number = record.attempts + 1
         self.undo = kind == "undo"
+        self.revision = record.revision
         self.run = run
         self.record = record
         self.definition = definition

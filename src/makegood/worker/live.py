@@ -12,7 +12,7 @@ from makegood.store.protocol import Write
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from makegood.engine.execution import Execution
     from makegood.engine.run import RunState
@@ -44,6 +44,7 @@ class LiveRun(msgspec.Struct, gc=False, eq=False):
     jobs: dict[int, Job] = {}
     waits: dict[int, Alarm] = {}  # steps that wait for their next attempt
     timers: dict[int, Alarm] = {}
+    held: list[Callable[[], None]] | None = None  # what is to begin once the run is no longer paused
     starters: list[asyncio.Future[bool]] | None = (
         None  # not durable yet: each resolves with False if the id is taken
     )
@@ -59,6 +60,12 @@ class LiveRun(msgspec.Struct, gc=False, eq=False):
     def is_waiting(self) -> bool:
         """Whether nothing is under way: it waits for a time or a request."""
         return not (self.jobs or self.queued or self.committing or self.starters or self.execution.events)
+
+    def hold(self, begin: Callable[[], None]) -> None:
+        """The run is paused: this is to be done when it goes on."""
+        if self.held is None:
+            self.held = []
+        self.held.append(begin)
 
     def seal(self, epoch: int) -> Write:
         """Everything recorded so far as the next entry, ready to be committed."""

@@ -47,7 +47,7 @@ log = logging.getLogger("makegood")
 
 REFUSED_WAIT_SECONDS = 0.05
 ADOPT_AT_ONCE = 200
-UNDOING = ("COMPENSATING", "PARKED")
+UNDOING = ("COMPENSATING", "PARKED", "PAUSED")
 
 _request_decoder = msgspec.json.Decoder(Request)
 

@@ -231,6 +231,7 @@ class Worker:
                 alarm.cancel()
             run.timers.clear()
             run.waits.clear()
+        run.held = None
         if run.jobs:
             for job in run.jobs.values():
                 self.cancel(job)
