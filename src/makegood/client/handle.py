@@ -283,7 +283,7 @@ class RunHandle(Generic[R]):
             arguments: other ones for the step, by position or by name. Its idempotency key changes with them; so that is
                 only possible while it is certain that the step did not take effect.
         """
-        given = NULL if arguments is None else as_json(arguments, "the arguments")
+        given = NULL if arguments is None else encode_as_json(arguments, "the arguments")
         await self._request("retry", step=step, by=by, why=why, arguments=given)
 
     async def skip(self, step: str = "", *, why: str = "", by: str | None = None) -> None:

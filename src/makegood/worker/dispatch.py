@@ -134,7 +134,7 @@ def _await_completion(worker: Worker, run: LiveRun, record: StepRecord) -> None:
     def expire() -> None:
         run.waits.pop(record.number, None)
         if run.state.paused is not None:
-            run.hold(expire)
+            run.hold(lambda: _await_completion(worker, run, record))
         elif record.state is PENDING:
             _give_up_pending(worker, run, record, OVERDUE)
 
@@ -194,7 +194,7 @@ def _arm(worker: Worker, run: LiveRun, timer: int, due: float) -> None:
     def fire() -> None:
         run.timers.pop(timer, None)
         if run.state.paused is not None:
-            run.hold(fire)
+            run.hold(lambda: _arm(worker, run, timer, due))
         else:
             worker.tell(run, run.execution.timer_fired, timer)
 
