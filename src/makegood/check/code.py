@@ -196,6 +196,12 @@ class Code:
             and isinstance(self.value(expression.value), (Step, Workflow))
         )
 
+    @cached_property
+    def names_makegood(self) -> bool:
+        """Whether it names anything of makegood's, or made by it: a step, a signal."""
+        names = (node for node in ast.walk(self.node) if isinstance(node, (ast.Name, ast.Attribute)))
+        return any(self.dotted(name).startswith("makegood") for name in names)
+
     def calls(self) -> Iterator[ast.Call]:
         """Every call in it, also those inside the functions that it defines."""
         for statement in self.node.body:
@@ -218,6 +224,7 @@ class Library:
         self._package = package.partition(".")[0]
         self._sources = sources
         self._codes: dict[types.FunctionType, Code | None] = {}
+        self._of_sagas: dict[Code, bool] = {}
 
     def code(self, function: Callable[..., Any]) -> Code | None:
         """A function's code, or None if it is not the user's own."""
@@ -238,6 +245,12 @@ class Library:
             return None
         node = source.functions.get((function.__name__, function.__code__.co_firstlineno))
         return None if node is None else Code(function, node, source)
+
+    def is_of_sagas(self, code: Code) -> bool:
+        """Whether a function, or one that it reaches, has to do with steps, workflows or makegood's own functions."""
+        if code not in self._of_sagas:
+            self._of_sagas[code] = any(one.names_makegood for one in self.reached(code))
+        return self._of_sagas[code]
 
     def reached(self, start: Code) -> list[Code]:
         """A function and, through the functions that it names, everything that it may run."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 GATHERING = ("asyncio.gather", "asyncio.wait", "asyncio.as_completed")
 TIMEOUTS = ("asyncio.timeout", "asyncio.timeout_at")
-INLINED_DEPTH = 20
+INLINED_CALLS = 2_000  # of one workflow: what comes after them is taken for harmless
 
 
 class Walk:
@@ -34,6 +34,8 @@ class Walk:
         self.returns: list[State | None] = []
         self.breaks: list[State | None] = []
         self.caught: type[BaseException] = Exception
+        self.entered: list[list[ast.stmt]] = []  # the functions that it is in
+        self.inlined_left = INLINED_CALLS
 
     def through(self, code: Code, body: list[ast.stmt]) -> None:
         """Through the body of a function, to its end or its returns."""
@@ -264,19 +266,26 @@ class Walk:
 
     def inline(self, code: Code, node: ast.Call) -> None:
         """Into a function of the user's own, as if it stood here."""
-        if len(self.saga.trail) >= INLINED_DEPTH or node in self.saga.trail:
+        called, body = self._called(code, node)
+        if not body or body in self.entered or not self.inlined_left:
             return
-        body: list[ast.stmt] = []
-        if isinstance(node.func, ast.Name) and node.func.id in code.nested:
-            called, body = code, code.nested[node.func.id].body
-        elif plain_function(code.value(node.func)) is not None:
-            found = self.saga.effects.library.code(code.value(node.func))
-            called, body = (code, []) if found is None else (found, found.node.body)
-        else:
-            return
+        library = self.saga.effects.library
+        if self.entered and not library.is_of_sagas(called) and not library.is_of_sagas(code):
+            return  # two functions deep in computing
+        self.inlined_left -= 1
+        self.entered.append(body)
         self.saga.trail = (*self.saga.trail, node)
         self.through(called, body)
         self.saga.trail = self.saga.trail[:-1]
+        self.entered.pop()
+
+    def _called(self, code: Code, node: ast.Call) -> tuple[Code, list[ast.stmt]]:
+        """The function that a call enters, and its body; empty if it cannot be followed."""
+        if isinstance(node.func, ast.Name) and node.func.id in code.nested:
+            return code, code.nested[node.func.id].body
+        value = code.value(node.func)
+        found = None if plain_function(value) is None else self.saga.effects.library.code(value)
+        return (code, []) if found is None else (found, found.node.body)
 
     # ---- where the walk is -----------------------------------------------------------------------------------------
 
