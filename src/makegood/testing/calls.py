@@ -27,6 +27,7 @@ class Call:
     """One call. ``kind``: of the step's function, its compensation (``undo``) or its probe.
 
     ``args`` and ``kwargs`` are the step's own, ``number`` is its place in the run, ``attempt`` counts from 1.
+    ``given`` is the step's result as a compensation got it, None if nobody knew it.
     ``outcome`` is "" while it is under way, or if it was cut off.
     """
 
@@ -38,6 +39,7 @@ class Call:
     attempt: int
     run_id: str
     number: int
+    given: Any = None
     outcome: Literal["", "returned", "raised"] = ""
     result: Any = None
     error: BaseException | None = None
@@ -85,6 +87,7 @@ class WatchedStep(Step[..., Any]):
             attempt.number,
             attempt.run_id,
             attempt.step_number,
+            None if result is None else step.signature.decode_result(result),
             definition=step,
         )
         return self._around(call, partial(_call, step, kind, arguments, result))
