@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
+import weakref
 
 import pytest
 
 import makegood as mg
-from tests.until import until
+from tests.until import eventually, until
 from tests.worker.engines import Clock, WatchedStore, engine_on
-
-pytestmark = pytest.mark.anyio
 
 
 @mg.step
@@ -40,6 +41,7 @@ async def run_some(engine: mg.Engine, first: int) -> int:
     return len(gc.get_objects())
 
 
+@pytest.mark.anyio
 async def test_runs_that_failed_leave_nothing_behind() -> None:
     store = WatchedStore()
     async with engine_on(store) as engine:
@@ -61,6 +63,7 @@ async def sleeper(number: int) -> int:
     return await Wake.receive()
 
 
+@pytest.mark.anyio
 async def test_evicted_runs_leave_nothing_behind_not_even_for_the_collector() -> None:
     clock = Clock()
     async with engine_on(WatchedStore(), now=clock, waiting_limit=0) as engine:
@@ -79,3 +82,60 @@ async def test_evicted_runs_leave_nothing_behind_not_even_for_the_collector() ->
             assert gc.collect() < 100
         finally:
             gc.enable()
+
+
+async def closed_while_a_client_waits() -> weakref.ref[object]:
+    engine = engine_on(WatchedStore())
+    async with engine:
+        run = await engine.start(sleeper, 1)
+        waiting = asyncio.ensure_future(run.result())
+        await asyncio.sleep(0)
+        worker = weakref.ref(engine.backend.worker)  # type: ignore[attr-defined]
+    with contextlib.suppress(mg.StoreError):
+        await waiting
+    return worker
+
+
+def test_an_engine_closed_while_a_client_waits_leaves_nothing_behind() -> None:
+    worker = asyncio.run(closed_while_a_client_waits())
+    gc.collect()
+    assert worker() is None
+
+
+class Quote:
+    """Something that a workflow holds on to."""
+
+
+quotes: list[weakref.ref[Quote]] = []
+
+
+@mg.step(timeout=None)
+async def ask(number: int) -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+@ask.compensation(retry=mg.Retry(delays=[3600]))
+async def take_back(result: None, number: int) -> None: ...
+
+
+@mg.workflow
+async def leg(number: int) -> None:
+    quote = Quote()
+    quotes.append(weakref.ref(quote))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await ask(number)
+    mg.continue_as_new(number + 1)
+
+
+@pytest.mark.anyio
+async def test_a_run_that_leaves_memory_before_it_goes_on_as_new_leaves_nothing_behind() -> None:
+    async with engine_on(WatchedStore()) as engine:
+        run = await engine.start(leg, 1)
+
+        async def waits_for_its_undo() -> bool:
+            return (await run.history())[-1].event == "CompensationScheduled"
+
+        await eventually(waits_for_its_undo)
+    gc.collect()
+    assert [quote() for quote in quotes] == [None]

@@ -205,6 +205,9 @@ class CoroutineProgram(UndoingLoop):
         if self.error is not None:
             self.error.__traceback__ = None  # its frames hold on to everything that was ever called
             self.error = None
+        if self.continuation is not None:
+            self.continuation.__traceback__ = None
+            self.continuation = None
         self.value = None
         self._calls.clear()
         self._timers.clear()

@@ -198,7 +198,11 @@ class Worker:
         """Forget a run that is to go on elsewhere or later."""
         (self.runs if run.starters is None else self.starting).pop(run.id, None)
         self._let_go(run)
-        for future in (*(run.starters or ()), *run.waiters):
+        waiting = (*(run.starters or ()), *run.waiters)
+        run.waiters = []  # the error knows its frames, and they know the run
+        if run.starters is not None:
+            run.starters = []
+        for future in waiting:
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # whoever waits gets it; nobody has to
