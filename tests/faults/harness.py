@@ -77,12 +77,22 @@ class Case:
         return ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if value)
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a process came to a place where it could have died: the fault that would have ended it there."""
+
+    ticket: int
+    at: float
+    fault: Fault
+
+
 @dataclass
 class Outcome:
     evidence: Evidence
     writes: int
     calls: int
     fired: int
+    moments: list[Moment]
 
 
 class Life:
@@ -128,13 +138,19 @@ class World:
         self.counts = {"write": 0, "call": 0}
         self.faults = {(fault.kind, fault.number): fault.when for fault in case.faults}
         self.fired = 0
+        self.moments: list[Moment] = []
         self.cancel_wanted = False
         self.life: Life
         saga.services.begin(self.evidence, case.script, case.seconds)
         saga.services.watch = self.called
 
-    def count(self, kind: str) -> str | None:
-        """Count a write or call; what goes wrong at it, if anything."""
+    @property
+    def workflows(self) -> list[mg.Workflow[..., Any]]:
+        """What the process of today runs; new runs are of the last one."""
+        return [self.saga.workflow, *(self.saga.deployed if self.life.number > 1 else ())]
+
+    def count(self, kind: str) -> tuple[int, str | None]:
+        """Count a write or call; its number, and what goes wrong at it, if anything."""
         self.counts[kind] += 1
         number = self.counts[kind]
         if self.case.cancel_at == (kind, number):
@@ -142,15 +158,22 @@ class World:
             settle(self.life.cancel_wanted)
         when = self.faults.get((kind, number))
         self.fired += when is not None
-        return when
+        self.came_to(kind, number, "before")
+        return number, when
 
-    async def called(self, moment: str, fate: str | None) -> str | None:
+    def came_to(self, kind: str, number: int, when: str) -> None:
+        at = self.saga.services.now()
+        self.moments.append(Moment(self.evidence.ticket(), at, Fault(kind, number, when)))
+
+    async def called(self, moment: str, number: int) -> int:
         await self.life.pass_out()
         if moment == "before":
-            fate = self.count("call")
-        if fate == moment:
+            number, _ = self.count("call")
+        else:
+            self.came_to("call", number, "after")
+        if self.faults.get(("call", number)) == moment:
             await self.life.die()
-        return fate
+        return number
 
 
 class Died(BaseException):
@@ -207,7 +230,7 @@ class WatchedStore:
         life, seconds = self.life, self.world.case.commit_seconds
         await asyncio.sleep(seconds / 2)
         await life.pass_out()
-        when = self.world.count("write")
+        number, when = self.world.count("write")
         if when == "before" or (when == "inside" and not has_inside):
             await life.die()
         try:
@@ -220,6 +243,7 @@ class WatchedStore:
                 settle(life.stopped)
             raise
         noted = self._note(epoch, writes, result) if writes else []
+        self.world.came_to("write", number, "unacknowledged")
         if when == "unacknowledged":
             await life.die()
         await asyncio.sleep(seconds / 2)
@@ -267,7 +291,7 @@ def run(saga: Saga, case: Case, store: Callable[[], Any] | None = None) -> Outco
                 break
         else:
             raise AssertionError(f"{PROCESS_LIMIT} processes were not enough")
-    return Outcome(world.evidence, world.counts["write"], world.counts["call"], world.fired)
+    return Outcome(world.evidence, world.counts["write"], world.counts["call"], world.fired, world.moments)
 
 
 def _live(world: World, number: int, loop: VirtualTimeLoop) -> bool:
@@ -292,7 +316,7 @@ async def _until_its_end(world: World, number: int, loop: VirtualTimeLoop) -> bo
     inner = world.make_store()
     engine = mg.Engine(
         "memory://",
-        [world.saga.workflow],
+        world.workflows,
         grace_seconds=GRACE_SECONDS,
         now=loop.now,
         waiting_limit=world.case.waiting_limit,
@@ -416,7 +440,7 @@ async def _customer(world: World, life: Life, engine: mg.Engine, run_id: str) ->
         handle = await engine.get(run_id)
     else:
         life.say(run_id, "start")
-        handle = await engine.start(world.saga.workflow, run_id, id=run_id)
+        handle = await engine.start(world.workflows[-1], run_id, id=run_id)
         life.say(run_id, "started")
     ending = asyncio.ensure_future(_unless_stopped(life, _wait_for_end, life, handle))
     sending = asyncio.ensure_future(_unless_stopped(life, send_signals, world.case, life, handle))

@@ -54,7 +54,7 @@ class Asked:
 class Services:
     """All participants of one fault run. ``now`` is the wall clock; ``watch`` is told of every call.
 
-    It is asked before and after the effect, and may let the process die there.
+    It is asked before the effect, when it numbers the call, and after it, and may let the process die there.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Services:
         self.asked: list[Asked] = []  # and not answered yet
         self.process = 0
         self.now: Callable[[], float] = lambda: 0.0
-        self.watch: Callable[[str, str | None], Awaitable[str | None]] = _ignore
+        self.watch: Callable[[str, int], Awaitable[int]] = _ignore
         self.tell: Callable[[Asked], None] = lambda _asked: (
             None
         )  # the one who answers, in the process of today
@@ -87,7 +87,7 @@ class Services:
 
     async def probe(self, run_id: str, step: str, key: str) -> str | None:
         """The answer to an earlier use of the key, or None if there was none."""
-        await self.watch("before", None)
+        await self.watch("before", 0)
         call = self._arrived(run_id, step, "probe", key, None)
         if self._behaviour(call) == "fail":
             raise Refused(step)
@@ -97,7 +97,7 @@ class Services:
     async def _serve(
         self, run_id: str, step: str, direction: str, key: str, result: str | None = None
     ) -> str:
-        fate = await self.watch("before", None)
+        number = await self.watch("before", 0)
         call = self._arrived(run_id, step, direction, key, result)
         behaviour = self._behaviour(call)
         seconds = self.seconds.get(step, 0.0)
@@ -111,7 +111,7 @@ class Services:
         if behaviour == "silent":
             await _for_ever()
         self._take_effect(call)
-        await self.watch("after", fate)
+        await self.watch("after", number)
         if behaviour == "cut-done":
             raise ConnectionCut(f"{direction} {step}")
         if behaviour == "lost":
@@ -126,14 +126,14 @@ class Services:
 
     async def ask(self, run_id: str, step: str, token: str) -> None:
         """Ask somebody who is going to complete the step, or (``silent``) is not."""
-        fate = await self.watch("before", None)
+        number = await self.watch("before", 0)
         call = self._arrived(run_id, step, "do", mg.idempotency_key(), None)
         behaviour = self._behaviour(call)
         if behaviour == "fail":
             raise Refused(f"ask {step}")
         if behaviour != "refuses":
             self._take_effect(call)
-        await self.watch("after", fate)
+        await self.watch("after", number)
         if behaviour == "silent":
             return
         asked = Asked(token, call, behaviour, asyncio.get_running_loop().create_future())
@@ -174,8 +174,8 @@ class Services:
         call.answer = self.answers.setdefault(call.key, f"{call.direction}:{call.step}:{call.effect_ticket}")
 
 
-async def _ignore(_moment: str, _fate: str | None) -> str | None:
-    return None
+async def _ignore(_moment: str, number: int) -> int:
+    return number
 
 
 async def _for_ever() -> Any:

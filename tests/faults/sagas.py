@@ -50,6 +50,7 @@ class Saga:
     steps: tuple[str, ...]
     probed: frozenset[str] = frozenset()
     besides: tuple[Client, ...] = ()  # what clients do with a run beside waiting for its end
+    deployed: tuple[mg.Workflow[..., Any], ...] = ()  # known, and started, since the second process
 
 
 def make_step(services: Services, name: str, **options: Any) -> mg.Step[..., str]:
@@ -336,7 +337,9 @@ class Do:
 
 @dataclass(frozen=True)
 class Block:
-    """``kind``: one after the other (then), gather, group, within or sleep (seconds), try (its error is swallowed)."""
+    """``kind``: one after the other (then), gather, group, race (the first ends it), within or sleep (seconds),
+    try (its error is swallowed).
+    """
 
     kind: str
     parts: tuple[Any, ...] = ()
@@ -397,6 +400,14 @@ async def _group(parts: list[Any], _: float) -> Any:
     return [task.result() for task in tasks]
 
 
+async def _race(parts: list[Any], _: float) -> Any:
+    racers = [asyncio.ensure_future(part()) for part in parts]
+    winners, losers = await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
+    for loser in losers:
+        loser.cancel()
+    return [winner.result() for winner in racers if winner in winners]
+
+
 async def _within(parts: list[Any], seconds: float) -> Any:
     try:
         async with asyncio.timeout(seconds):
@@ -417,7 +428,16 @@ async def _sleep(parts: list[Any], seconds: float) -> Any:
     return await _then(parts, 0)
 
 
-KINDS = {"then": _then, "gather": _gather, "group": _group, "within": _within, "try": _try, "sleep": _sleep}
+KINDS = {
+    "then": _then,
+    "gather": _gather,
+    "group": _group,
+    "race": _race,
+    "within": _within,
+    "try": _try,
+    "sleep": _sleep,
+}
+ABANDONING = ("race", "within", "try")
 
 
 def _steps_of(node: Any) -> Iterable[Do]:
@@ -431,7 +451,7 @@ def _steps_of(node: Any) -> Iterable[Do]:
 def _predecessors(plan: Any) -> dict[str, frozenset[str]]:
     """Who is certainly over before whom: parts of a ``then``, a ``try``, a ``within`` or a ``sleep`` go one by one.
 
-    What a ``within`` or ``try`` abandons may still be ending while the run goes on; those steps precede nobody.
+    What a ``race``, a ``within`` or a ``try`` abandons may still be ending while the run goes on; those steps precede nobody.
     """
     found: dict[str, frozenset[str]] = {}
 
@@ -441,9 +461,9 @@ def _predecessors(plan: Any) -> dict[str, frozenset[str]]:
             return frozenset((node.name,))
         inside: frozenset[str] = frozenset()
         for part in node.parts:
-            over = walk(part, before if node.kind in ("gather", "group") else before | inside)
+            over = walk(part, before if node.kind in ("gather", "group", "race") else before | inside)
             inside |= over
-        return frozenset() if node.kind in ("within", "try") else inside
+        return frozenset() if node.kind in ABANDONING else inside
 
     walk(plan, frozenset())
     return found
@@ -460,7 +480,7 @@ def random_plan(dice: random.Random, size: int, depth: int = 2) -> Any:
     def block(left: int, depth: int) -> Any:
         if left == 1 and (depth == 0 or dice.random() < 0.6):
             return step()
-        kind = dice.choice(("then", "then", "gather", "group", "within", "try", "sleep"))
+        kind = dice.choice(("then", "then", "gather", "group", "race", "within", "try", "sleep"))
         seconds = dice.choice((0.001, 0.004, 2.0, 20.0))
         if depth == 0:
             return Block("then", tuple(step() for _ in range(left)))

@@ -51,3 +51,19 @@ def test_a_step_that_swallows_its_cancellation_holds_up_no_drain_and_stays_unkno
     script = {("do", "a"): ["interrupted", "decline"]}
     outcome = hold(saga, Case(script, (Fault("write", 4, "stop"),)))
     assert status_of(outcome) == "COMPENSATED"
+
+
+def test_a_termination_while_what_a_workflow_gave_up_on_is_being_undone_undoes_the_rest():
+    saga = generated_saga(SERVICES, Block("then", (Do("a"), Block("try", (Do("b"),)))))
+    script = {("do", "b"): ["cut"], ("undo", "b"): ["fail", "ok"]}
+    outcome = hold(saga, Case(script, cancel_at=("call", 4), terminate="after undoing"))
+    assert status_of(outcome) == "TERMINATED"
+    crash_everywhere(saga, Case(script, cancel_at=("call", 4), terminate="after undoing"))
+
+
+def test_a_run_that_is_terminated_in_the_entry_that_stops_a_step_records_nothing_more():
+    saga = generated_saga(SERVICES, Block("within", (Block("gather", (Do("a"), Do("b"))),), seconds=0.004))
+    script = {("do", "a"): ["fail"], ("do", "b"): ["decline"]}
+    case = Case(script, cancel_at=("write", 1), terminate="at once", seconds={"b": 0.001})
+    assert status_of(hold(saga, case)) == "TERMINATED"
+    crash_everywhere(saga, case)

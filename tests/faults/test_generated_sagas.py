@@ -62,7 +62,7 @@ def test_two_crashes_at_every_pair_of_writes_of_a_saga_of_up_to_four_steps(seed)
 
 @pytest.mark.parametrize("chunk", range(20 * EFFORT))
 def test_anything_at_once(chunk):
-    """Several crashes, cancellations, operators, runs, slow commits and clocks set back."""
+    """Several crashes, cancellations, terminations, operators, runs, slow commits and clocks set back."""
     for seed in range(2_000_000 + chunk * 5, 2_000_005 + chunk * 5):
         dice, saga = generate(seed)
         for _ in range(8):
@@ -83,6 +83,7 @@ def draw_storm(dice, saga):
             **case,
             "faults": tuple(faults.values()),
             "cancel_at": cancel_at,
+            "terminate": dice.choice(("", "", "", "at once", "after undoing")),
             "insists": dice.random() < 0.3,
             "run_ids": ("order-1", "order-2") if dice.random() < 0.2 else ("order-1",),
             "steps_back_seconds": dice.choice((0, 0, 0, 50)),

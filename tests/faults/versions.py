@@ -38,6 +38,30 @@ def changed_saga(services: Services) -> Saga:
     return Saga("changed", services, order, terms, ("charge", "label"))
 
 
+def second_version_saga(services: Services) -> Saga:
+    """Charge, label; runs that are started since the deploy weigh first and insure last."""
+    charge = make_undoable(services, "charge", retry=mg.Retry(delays=[0, 1]))
+    label = make_undoable(services, "label", retry=None)
+    weigh = make_step(services, "weigh", retry=None)
+    insure = make_undoable(services, "insure", retry=None)
+
+    @mg.workflow(name="order")
+    async def first(order_id: str) -> str:
+        return f"{await charge(order_id)} {await label(order_id)}"
+
+    @mg.workflow(name="order", version=2)
+    async def second(order_id: str) -> str:
+        weight = await weigh(order_id)
+        return f"{weight} {await charge(order_id)} {await label(order_id)} {await insure(order_id)}"
+
+    terms = Terms(
+        undoable=frozenset(("charge", "label", "insure")),
+        predecessors={"label": frozenset(("charge",)), "insure": frozenset(("weigh", "charge", "label"))},
+    )
+    names = ("weigh", "charge", "label", "insure")
+    return Saga("second version", services, first, terms, names, deployed=(second,))
+
+
 def legs_saga(services: Services) -> Saga:
     """Weigh, and try to quote in time; then pause and pack; then charge and label, which may have to be undone."""
     weigh = make_step(services, "weigh", retry=mg.Retry(delays=[0, 1]))

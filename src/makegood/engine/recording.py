@@ -163,10 +163,10 @@ class Recording(msgspec.Struct, gc=False, eq=False):
             self._decide(self._scheduled_undo(self._undoing.number))
         elif state.rolling_back:
             self._end(ending_of_rollback(state, cancelled=state.cancelled))
-        elif (
-            state.cancel_requested
-        ):  # since the workflow has returned, while what it had given up on was being undone
-            self._undo_plan = None
+        elif state.cancel_requested or state.terminating:
+            self._undo_plan = (
+                None  # since the workflow has returned, while what it had given up on was being undone
+            )
             self._close()
         else:
             self._complete()

@@ -86,7 +86,7 @@ def _on_scheduled(worker: Worker, run: LiveRun, event: journal.StepScheduled) ->
 
 def _on_child_scheduled(worker: Worker, run: LiveRun, event: journal.ChildScheduled) -> None:
     record = run.state.steps[event.step]
-    if record.state is OPEN and not record.cancelled:
+    if record.state is OPEN and not record.cancelled and run.state.status_ is None:
         if run.state.paused is None:
             worker.children.begin(run, record)
         else:
@@ -167,8 +167,8 @@ def _on_operator_acted(worker: Worker, run: LiveRun, event: journal.OperatorActe
 
 def _on_step_cancelled(worker: Worker, run: LiveRun, event: journal.StepCancelled) -> None:
     record = run.state.steps[event.step]
-    if record.state is PROBING or not record.in_flight:
-        return
+    if record.state is PROBING or not record.in_flight or run.state.status_ is not None:
+        return  # (it was terminated in the same entry)
     if record.child:
         worker.children.look(run.id, event.step)
         return
