@@ -24,7 +24,7 @@ patched                                    test_patched
 versions                                   test_versions
 continue_as_new                            test_continue_as_new, test_signals
 schedules                                  test_schedules
-transactions, start(connection)            test_transactions
+transactions                               test_transactions
 external completion                        test_completions
 """
 

@@ -451,7 +451,7 @@ def _steps_of(node: Any) -> Iterable[Do]:
 def _predecessors(plan: Any) -> dict[str, frozenset[str]]:
     """Who is certainly over before whom: parts of a ``then``, a ``try``, a ``within`` or a ``sleep`` go one by one.
 
-    What a ``race``, a ``within`` or a ``try`` abandons may still be ending while the run goes on; those steps precede nobody.
+    What a ``race``, ``within`` or ``try`` abandons may still be ending while the run goes on; those steps precede nobody.
     """
     found: dict[str, frozenset[str]] = {}
 

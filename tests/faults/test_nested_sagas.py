@@ -65,7 +65,7 @@ def places(outcome):
 @pytest.mark.parametrize(("saga", "script", "status"), CASES)
 def test_a_crash_anywhere(saga, script, status):
     assert status_of(hold(saga, Case(script))) == status
-    assert crash_everywhere(saga, Case(script)) >= 1
+    assert crash_everywhere(saga, Case(script)) >= 10
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_crash_anywhere(saga, script, status):
 )
 def test_two_crashes_at_every_pair_of_writes(name):
     script, _ = JOURNEYS[name]
-    assert crash_at_every_pair(TRAVEL, Case(script)) >= 1
+    assert crash_at_every_pair(TRAVEL, Case(script)) >= 20
 
 
 @pytest.mark.parametrize(("saga", "script", "status"), CASES)

@@ -68,12 +68,12 @@ def placements(*groups):
 
 @pytest.mark.parametrize("script", placements(PLACEMENTS, RETRIED, UNDOS))
 def test_a_crash_anywhere(script):
-    assert crash_everywhere(ORDER, Case(script)) >= 1
+    assert crash_everywhere(ORDER, Case(script)) >= 10
 
 
 @pytest.mark.parametrize("script", placements(PAIRED, UNDOS))
 def test_two_crashes_at_every_pair_of_writes(script):
-    assert crash_at_every_pair(ORDER, Case(script)) >= 1
+    assert crash_at_every_pair(ORDER, Case(script)) >= 20
 
 
 @pytest.mark.parametrize(
