@@ -19,7 +19,7 @@ from benchmarks.crash import LONG_LENGTH, resume_seconds
 from benchmarks.limit import BareStore
 from benchmarks.measure import Measurement
 from makegood.store.address import store_at
-from makegood.store.sqlite import CHECKPOINT_PAGES
+from makegood.store.sqlite_checkpoint import CHECKPOINT_PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,11 +9,15 @@ import apsw
 
 
 class Disk(apsw.VFS):
-    """The real disk, with faults: ``full``, ``broken`` (fsync fails), ``flowing`` cleared (fsync waits)."""
+    """The real disk, with faults: ``full``, ``broken`` (fsync fails), ``flowing`` cleared (fsync waits).
+
+    ``ailing``: whose fsyncs fail or wait, as SQLite's flags for opening a file; by default those of every file.
+    """
 
     def __init__(self) -> None:
         self.full = False
         self.broken = False
+        self.ailing = ~0
         self.syncs = 0
         self.refusals = 0
         self.flowing = threading.Event()
@@ -29,6 +33,7 @@ class Disk(apsw.VFS):
 class File(apsw.VFSFile):
     def __init__(self, disk: Disk, name: Any, flags: list[int]) -> None:
         self._disk = disk
+        self._kind = flags[0]
         super().__init__(disk.real, name, flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name
@@ -39,6 +44,9 @@ class File(apsw.VFSFile):
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
         self._disk.syncs += 1
+        if not self._kind & self._disk.ailing:
+            super().xSync(flags)
+            return
         if not self._disk.flowing.is_set():
             self._disk.waiting.set()
             self._disk.flowing.wait()

@@ -43,7 +43,6 @@ T = TypeVar("T")
 
 READ_WAIT_SECONDS = 1.0
 LOOK_SECONDS = 0.05
-CHECKPOINT_PAGES = 4000
 CACHE_KIBIBYTES = 65_536
 READ_CACHE_KIBIBYTES = 16_384
 
@@ -102,7 +101,7 @@ class SqliteStore:
         check(connection, self.path)
         connection.pragma("journal_mode", "WAL")
         connection.pragma("synchronous", "FULL")
-        connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        connection.pragma("wal_autocheckpoint", 0)  # store.sqlite_checkpoint makes them
         connection.pragma("cache_size", -CACHE_KIBIBYTES)
         migrate(connection, self.path)
         if connection.readonly("main"):

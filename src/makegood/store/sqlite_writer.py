@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
+from makegood.store.sqlite_checkpoint import Checkpointer
 from makegood.store.sqlite_errors import explain, explained
 
 if TYPE_CHECKING:
@@ -33,9 +34,11 @@ class Writer:
         self.connection = connection
         self._path = path
         self._free = asyncio.Lock()
+        self._checkpointer = Checkpointer(path, self._free)
         self._disk_seconds = 0.0
 
     async def close(self) -> None:
+        await self._checkpointer.close()
         async with self._free:
             try:
                 self.connection.close()
@@ -92,6 +95,7 @@ class Writer:
             self._roll_back()
             raise
         self._disk_seconds += (time.perf_counter() - started - self._disk_seconds) / 8
+        self._checkpointer.wrote(self.connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE, reset=True)[0])
 
     def _roll_back(self) -> None:
         if self.connection.in_transaction:
