@@ -17,7 +17,7 @@ log = logging.getLogger("makegood")
 
 CHECKPOINT_PAGES = 4_000
 REST_PAGES = 200
-ROUNDS = 5
+MORE_ROUNDS = 4
 
 
 class Checkpointer:
@@ -45,10 +45,11 @@ class Checkpointer:
 
     async def _copy(self) -> None:
         try:
-            for _ in range(ROUNDS):
-                rest_pages = await self._checkpoint()
+            rest_pages = await self._checkpoint()
+            for _ in range(MORE_ROUNDS):
                 if rest_pages <= REST_PAGES:
                     break
+                rest_pages = await self._checkpoint()
             if rest_pages:
                 async with self._free:
                     await self._checkpoint()
