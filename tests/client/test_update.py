@@ -336,7 +336,7 @@ async def test_an_update_that_waits_for_its_handler_survives_its_worker(tmp_path
             run = await client.get("order-1")
             asked = asyncio.create_task(run.update(ChangeAddress, Address("Elm St")))
             worker = engine.backend.worker  # type: ignore[attr-defined]
-            await until(lambda: worker.recovery._holding)
+            await until(lambda: worker.recovery.inbox._holding)
         GATE[0].set()
         async with engine_on(SqliteStore(path), deliver):
             assert await asked == Slip(1, "Elm St")

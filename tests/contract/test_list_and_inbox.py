@@ -193,3 +193,29 @@ async def test_the_worker_answers_and_the_client_takes_the_answer(shared_place: 
         assert await client.take_answer(number) is None
         await worker.answer(epoch, [InboxAnswer(number, "no", "NotPossible")])
         assert await client.take_answer(number) == InboxAnswer(number, "no", "NotPossible")
+
+
+async def test_several_runs_are_read_at_once_each_with_its_last_leg(place: Place) -> None:
+    async with working(place) as (store, epoch):
+        short, long, ended = Script("short"), Script("long"), Script("ended")
+        await store.commit(epoch, [script.create() for script in (short, long, ended)])
+        for number in range(4):
+            write = long.append(b"%d" % number)
+            if number == 2:
+                write.leg_entry, write.row_changed = 4, True
+            await store.commit(epoch, [write])
+        await store.commit(epoch, [ended.finish()])
+        stored = {one.row.id: one for one in await store.stored(["long", "nobody", "short", "ended"])}
+        assert {run_id: [entry.number for entry in one.leg] for run_id, one in stored.items()} == {
+            "short": [1],
+            "long": [3, 4, 5],
+            "ended": [],
+        }
+        for run_id, one in stored.items():
+            assert one.row == await store.find(run_id)
+        assert stored["short"].leg[0] == short.entries[0]
+
+
+async def test_no_runs_are_read_of_none(place: Place) -> None:
+    async with working(place) as (store, _):
+        assert list(await store.stored([])) == []

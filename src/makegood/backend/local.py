@@ -35,7 +35,7 @@ from makegood.errors import (
 )
 from makegood.store.codec import submission, unseal, unseal_leg
 from makegood.worker.changes import Changes
-from makegood.worker.recovery import NotYet
+from makegood.worker.inbox import NotYet
 from makegood.worker.worker import Worker
 
 if TYPE_CHECKING:

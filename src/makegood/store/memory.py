@@ -17,6 +17,7 @@ from makegood.store.protocol import (
     RunRow,
     ScheduleRow,
     SealedEntry,
+    Stored,
     Write,
 )
 
@@ -190,6 +191,13 @@ class MemoryStore:
     async def journal(self, key: int, *, after: int = 0, limit: int = -1) -> Sequence[SealedEntry]:
         first = max(after, 0)
         return self._journals.get(key, [])[first : None if limit < 0 else first + limit]
+
+    async def stored(self, run_ids: Sequence[str]) -> Sequence[Stored]:
+        rows = [self._rows[run_id] for run_id in run_ids if run_id in self._rows]
+        return [
+            Stored(row, await self.journal(row.key, after=row.leg_entry - 2) if row.ended_at is None else ())
+            for row in rows
+        ]
 
     async def length(self, key: int) -> int:
         return len(self._journals.get(key, ()))

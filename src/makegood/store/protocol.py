@@ -49,6 +49,13 @@ class SealedEntry(msgspec.Struct, frozen=True, gc=False):
     hash: bytes
 
 
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """A run as stored: its row, and its entries from the one before its last leg on (none if it has ended)."""
+
+    row: RunRow
+    leg: Sequence[SealedEntry]
+
+
 class Write(msgspec.Struct, gc=False):
     """One run's part of a commit: a new entry and, where it changed, its row.
 
@@ -189,6 +196,9 @@ class Store(Protocol):
 
     async def journal(self, key: int, *, after: int = 0, limit: int = -1) -> Sequence[SealedEntry]:
         """A run's entries in order, those after the given number; no more than ``limit`` (-1: all)."""
+
+    async def stored(self, run_ids: Sequence[str]) -> Sequence[Stored]:
+        """Those of these runs that exist, each with what is needed to go on with it: all of one moment."""
 
     async def length(self, key: int) -> int:
         """How many entries a run's journal has."""

@@ -12,6 +12,7 @@ import asyncio
 import errno
 import math
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
@@ -28,6 +29,7 @@ from makegood.store.protocol import (
     RunRow,
     ScheduleRow,
     SealedEntry,
+    Stored,
     Write,
 )
 from makegood.store.sqlite_errors import explain, explained
@@ -72,6 +74,13 @@ FORGET_ANSWERS = (
     "DELETE FROM inbox WHERE answered <= (SELECT max(answered) FROM inbox WHERE answered IS NOT NULL) - ?"
 )
 SELECT_JOURNAL = "SELECT number, data, hash FROM journal WHERE run = ? AND number > ? ORDER BY number LIMIT ?"
+
+ROW_COLUMNS = len(RunRow.__struct_fields__)
+SELECT_STORED = (
+    "SELECT r.key, r.id, r.workflow, r.status, r.started_at, r.ended_at, r.wake_at, r.version, r.leg_entry, "
+    "j.number, j.data, j.hash FROM json_each(?) AS asked CROSS JOIN runs AS r ON r.id = asked.value "
+    "LEFT JOIN journal AS j ON j.run = r.key AND j.number > r.leg_entry - 2 AND r.ended_at IS NULL"
+)
 
 
 class SqliteStore:
@@ -269,6 +278,16 @@ class SqliteStore:
     async def journal(self, key: int, *, after: int = 0, limit: int = -1) -> Sequence[SealedEntry]:
         rows = self._read(SELECT_JOURNAL, (key, max(after, 0), limit))
         return [SealedEntry(*row) for row in rows]
+
+    async def stored(self, run_ids: Sequence[str]) -> Sequence[Stored]:
+        found: dict[str, tuple[RunRow, list[SealedEntry]]] = {}
+        for values in self._read(SELECT_STORED, (msgspec.json.encode(run_ids).decode(),)):
+            _, leg = found.get(values[1]) or found.setdefault(values[1], (RunRow(*values[:ROW_COLUMNS]), []))
+            if values[ROW_COLUMNS] is not None:
+                leg.append(SealedEntry(*values[ROW_COLUMNS:]))
+        for _, leg in found.values():
+            leg.sort(key=attrgetter("number"))
+        return [Stored(row, leg) for row, leg in found.values()]
 
     async def length(self, key: int) -> int:
         rows = self._read("SELECT coalesce(max(number), 0) FROM journal WHERE run = ?", (key,))

@@ -1,6 +1,6 @@
 """Recovery: adopt unfinished runs, replay them, and set those aside that cannot go on. At the start and all the time.
 
-Also where other processes' wishes arrive: new runs and operators' requests, found by looking at the store.
+Also where requests arrive, this process's and (``worker.inbox``) others'; and new runs, found by looking at the store.
 """
 
 from __future__ import annotations
@@ -11,36 +11,34 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from makegood.engine import journal
 from makegood.engine.coroutine import CoroutineProgram
 from makegood.engine.execution import Execution
 from makegood.engine.folds import folded
-from makegood.engine.operator import Request, has_ended
-from makegood.engine.updates import NoHandler
+from makegood.engine.operator import has_ended
 from makegood.errors import (
     DeterminismError,
     JournalCorrupt,
     MakegoodError,
     NotPossible,
-    StoreError,
     StoreFull,
     StoreLocked,
-    UpdateRejected,
     not_found,
 )
 from makegood.store.codec import seal, unseal_leg
-from makegood.store.protocol import InboxAnswer, InboxRequest, Write
+from makegood.store.protocol import Write
 from makegood.worker.dispatch import resume
+from makegood.worker.inbox import Inbox, NotYet
 from makegood.worker.live import LiveRun
+from makegood.worker.reader import Reader
 from makegood.worker.termination import abandoned, is_being_undone, terminate
 from makegood.worker.timers import Alarm
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
-    from makegood.store.protocol import RunRow, SealedEntry
+    from makegood.engine.operator import Request
+    from makegood.store.protocol import InboxAnswer, RunRow, SealedEntry
     from makegood.worker.worker import Worker
 
 log = logging.getLogger("makegood")
@@ -49,12 +47,6 @@ REFUSED_WAIT_SECONDS = 0.05
 ADOPT_AT_ONCE = 200
 UNDOING = ("COMPENSATING", "PARKED", "PAUSED")
 
-_request_decoder = msgspec.json.Decoder(Request)
-
-
-class NotYet(Exception):
-    """A signal to a run that cannot be driven now stays in the inbox until it can."""
-
 
 class Recovery:
     """The part of a worker that takes runs in."""
@@ -62,10 +54,10 @@ class Recovery:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._wanted = asyncio.Event()
-        self._granted: set[int] = set()  # requests whose answer may still be on its way into the store
-        self._holding: set[asyncio.Task[None]] = set()  # requests that wait for their run to take them
+        self._reader = Reader(worker)
         self._loading: dict[str, asyncio.Future[None]] = {}
         self._alarm: Alarm | None = None  # for the next sleeping run that is due
+        self.inbox = Inbox(worker, self)
         self.unfit: dict[str, str] = {}
         """Runs that this worker owns and cannot drive, and why."""
 
@@ -101,9 +93,9 @@ class Recovery:
 
     async def _look(self) -> None:
         try:
-            await self._answer_inbox(terminations=True)  # before a poisonous run is taken in
+            await self.inbox.answer(terminations=True)  # before a poisonous run is taken in
             await self._adopt()
-            await self._answer_inbox()
+            await self.inbox.answer()
             self._worker.scheduler.look()
         except (StoreFull, StoreLocked) as refused:
             log.error("%s", refused)
@@ -160,15 +152,23 @@ class Recovery:
             done.set_result(None)
 
     async def take_in(
-        self, row: RunRow, retried: journal.OperatorActed | None = None, *, woken: bool = False
+        self,
+        row: RunRow,
+        retried: journal.OperatorActed | None = None,
+        *,
+        woken: bool = False,
+        sealed: Sequence[SealedEntry] | None = None,
     ) -> None:
         """Replay a run and go on with it; park it if the code does not fit. ``retried``: an operator asked for another try.
+
+        ``sealed``: its last leg, if that has been read.
 
         Raises:
             NotPossible: an operator asked, and it still does not fit.
         """
         worker = self._worker
-        sealed = await worker.store.journal(row.key, after=row.leg_entry - 2)
+        if sealed is None:
+            sealed = await worker.store.journal(row.key, after=row.leg_entry - 2)
         try:
             entries = unseal_leg(row.id, sealed, row.leg_entry)
         except JournalCorrupt as error:
@@ -202,7 +202,7 @@ class Recovery:
         """Take a run in anew from its journal: ``lost``, which it was told, can no longer be written."""
         run.overtaken = True
         self._worker.let_sleep(run)
-        self._granted.difference_update(answer.number for answer in (*lost.answered, *run.answers))
+        self.inbox.ask_again(*lost.answered, *run.answers)
         row = await self._worker.store.find(run.id)
         if row is not None and row.ended_at is None:
             await self.load(row)
@@ -266,59 +266,7 @@ class Recovery:
         await worker.store.commit(worker.epoch, [parked])
         worker.changes.tell(row.id)
 
-    # ---- the inbox -----------------------------------------------------------------------------------------------
-
-    async def _answer_inbox(self, *, terminations: bool = False) -> None:
-        for request in await self._worker.store.inbox():
-            if request.number in self._granted or (terminations and not _terminates(request)):
-                continue
-            self._granted.add(request.number)
-            try:
-                await self._see_to(request)
-            except NotYet:
-                self._granted.discard(request.number)
-            except NoHandler:
-                self._hold(request)
-
-    def _hold(self, posted: InboxRequest) -> None:
-        """Look at a request again when its run has changed."""
-
-        async def until_changed() -> None:
-            await changed.wait()
-            self._granted.discard(posted.number)
-            self._wanted.set()
-
-        changed = self._worker.changes.of(posted.run_id)
-        holding = asyncio.create_task(until_changed(), name="makegood-held")
-        self._holding.add(holding)
-        holding.add_done_callback(self._holding.discard)
-
-    async def _see_to(self, posted: InboxRequest) -> None:
-        """Carry a request out, or say why not.
-
-        Raises:
-            NotYet, NoHandler: it has to wait.
-        """
-        worker = self._worker
-        answer = InboxAnswer(posted.number)
-        try:
-            if await self._grant(posted, answer):
-                return  # it is answered with the commit
-            await worker.committer.flushed()
-        except (NoHandler, StoreError):
-            raise
-        except MakegoodError as error:
-            message = error.reason if isinstance(error, UpdateRejected) else str(error)
-            answer = InboxAnswer(posted.number, message, type(error).__name__)
-        await worker.store.answer(worker.epoch, [answer])
-
-    async def _grant(self, posted: InboxRequest, answer: InboxAnswer) -> bool:
-        """Carry a request out; True if the answer is committed with what it recorded."""
-        try:
-            request = _request_decoder.decode(posted.data)
-        except msgspec.MsgspecError as error:
-            raise NotPossible(f"the request cannot be read: {error}.") from error
-        return await self.request(posted.run_id, request, [answer])
+    # ---- requests --------------------------------------------------------------------------------------------------
 
     async def request(self, run_id: str, request: Request, answers: list[InboxAnswer]) -> bool:
         """Carry out an operator's request to any run; True if it recorded something.
@@ -329,19 +277,33 @@ class Recovery:
         worker = self._worker
         run = worker.runs.get(run_id)
         if run is None:
-            async with worker.eviction.under_way:
-                row = await worker.store.find(run_id)
-            if row is None:
+            found = await self._found(run_id, request)
+            if not isinstance(found, LiveRun):
+                return await self._request_unfit(found, request, answers)
+            run = found
+        worker.request(run, request, answers)
+        return bool(run.execution.events)
+
+    async def _found(self, run_id: str, request: Request) -> LiveRun | RunRow:
+        """A run that was not in memory, taken in; or its row, if it cannot or need not be.
+
+        Its journal is read while nobody else may take it in, so that nothing is added to it meanwhile.
+        """
+        worker = self._worker
+        async with self._alone(run_id):
+            run = worker.runs.get(run_id)
+            if run is not None:
+                return run
+            stored = await self._reader.read(run_id)
+            if stored is None:
                 raise not_found(run_id)
+            row = stored.row
             if row.ended_at is not None:
                 raise has_ended(request, run_id, row.status)
             known = worker.registry.knows(row.workflow, row.version) and run_id not in self.unfit
             if known and request.action != "terminate":
-                run = await self.load(row)
-            if run is None:
-                return await self._request_unfit(row, request, answers)
-        worker.request(run, request, answers)
-        return bool(run.execution.events)
+                await self.take_in(row, sealed=stored.leg)
+        return worker.runs.get(run_id, row)
 
     async def _request_unfit(self, row: RunRow, request: Request, answers: list[InboxAnswer]) -> bool:
         """The same for a run that cannot be driven: its code is not here, or does not fit."""
@@ -403,10 +365,3 @@ class Recovery:
             f"no live worker knows version {row.version} of its workflow {row.workflow} (known: {versions}). "
             f"Keep the old function beside the new one: @mg.workflow(name={row.workflow!r}, version={row.version})."
         )
-
-
-def _terminates(posted: InboxRequest) -> bool:
-    try:
-        return _request_decoder.decode(posted.data).action == "terminate"
-    except msgspec.MsgspecError:
-        return False
