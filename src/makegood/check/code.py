@@ -12,7 +12,7 @@ import sysconfig
 import types
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from makegood.check.source import FunctionNode, Source, Sources, declaration, imported
 from makegood.definition.retry import Retry
@@ -111,10 +111,37 @@ class Code:
                 return UNKNOWN
             return self._around.get(expression.id, vars(builtins).get(expression.id, UNKNOWN))
         if isinstance(expression, ast.Attribute):
-            return attribute(self.value(expression.value), expression.attr)
+            owner = self.value(expression.value)
+            return attribute(self._class_of(expression.value) if owner is UNKNOWN else owner, expression.attr)
         if isinstance(expression, ast.Call):
             return self._variant(expression)
         return UNKNOWN
+
+    def _class_of(self, expression: ast.expr) -> Any:
+        """The class of what a call, or a variable that is given its result, is declared to be."""
+        if isinstance(expression, ast.Name):
+            expression = self._given.get(expression.id, expression)
+        if not isinstance(expression, ast.Call):
+            return UNKNOWN
+        maker = self.value(expression.func)
+        if isinstance(maker, type):
+            return maker
+        function = plain_function(maker)
+        declared = hint(function, "return") if function is not None else UNKNOWN
+        return declared if isinstance(declared, type) else UNKNOWN
+
+    @cached_property
+    def _given(self) -> dict[str, ast.expr]:
+        """The variables that get their value at one place, and that value."""
+        given: dict[str, list[ast.expr]] = {}
+        for node in ast.walk(self.node):
+            if isinstance(node, ast.Assign):
+                for target in node.targets:
+                    if isinstance(target, ast.Name):
+                        given.setdefault(target.id, []).append(node.value)
+            elif isinstance(node, ast.withitem) and isinstance(node.optional_vars, ast.Name):
+                given.setdefault(node.optional_vars.id, []).append(node.context_expr)
+        return {name: values[0] for name, values in given.items() if len(values) == 1}
 
     def _variant(self, call: ast.Call) -> Any:
         """The step that ``step.options(…)`` gives."""
@@ -263,6 +290,14 @@ class Library:
                     found[code.function] = code
                     todo.append(code)
         return list(found.values())
+
+
+def hint(function: Callable[..., Any], name: str) -> Any:
+    """An annotation of a function's; Any if it has none, or one that cannot be resolved."""
+    try:
+        return get_type_hints(function).get(name, Any)
+    except Exception:  # noqa: BLE001 - resolving runs whatever the annotation says
+        return Any
 
 
 def plain_function(value: Any) -> types.FunctionType | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
+from makegood.check.code import hint
 from makegood.check.effects import is_forever
 from makegood.check.granted import result_of_undone_step
 from makegood.check.timing import in_words
@@ -14,7 +15,7 @@ from makegood.definition.step import Step
 from makegood.definition.workflow import Workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from makegood.check.code import Code
     from makegood.check.determinism import Found
@@ -137,9 +138,9 @@ def compensation_findings(step: Step[..., Any], code: Code, effects: Effects) ->
 
 def _other_result(step: Step[..., Any], code: Code, given: int) -> Iterator[Found]:
     """The compensation's result parameter against what the step returns."""
-    returned = _classes(_hint(step.function, "return")) - {Pending}
+    returned = _classes(hint(step.function, "return")) - {Pending}
     parameters = [*code.node.args.posonlyargs, *code.node.args.args]
-    taken = _classes(_hint(code.function, parameters[given].arg)) if len(parameters) > given else set()
+    taken = _classes(hint(code.function, parameters[given].arg)) if len(parameters) > given else set()
     if (
         returned - {type(None)}
         and taken - {type(None)}
@@ -152,13 +153,6 @@ def _other_result(step: Step[..., Any], code: Code, given: int) -> Iterator[Foun
 
 def _fit(returned: Any, taken: Any) -> bool:
     return taken is not type(None) and (issubclass(returned, taken) or (returned, taken) == (int, float))
-
-
-def _hint(function: Callable[..., Any], name: str) -> Any:
-    try:
-        return get_type_hints(function).get(name, Any)
-    except Exception:  # noqa: BLE001 - resolving runs whatever the annotation says
-        return Any
 
 
 def _classes(annotation: Any) -> set[Any]:

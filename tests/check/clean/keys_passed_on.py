@@ -49,6 +49,22 @@ async def send(order: str, token: str) -> None:
     await mail.send(order, token, key)
 
 
+def connected() -> Bank:
+    return Bank("https://another-bank.example")
+
+
+@mg.step(timeout=10)
+async def transfer(order: str) -> str:
+    await connected().charge(order)
+    return await Bank("https://bank.example").charge(order)
+
+
+@transfer.compensation
+async def transfer_back(done: str | None, order: str) -> None:
+    other = connected()
+    await other.refund(order)
+
+
 @mg.workflow
 async def fulfil(order: str) -> str:
-    return await charge(order) + await approve(order)
+    return await charge(order) + await transfer(order) + await approve(order)
