@@ -99,7 +99,14 @@ HARMLESS = (  # of the names above
 PURE_PATH = ("joinpath", "with_suffix", "with_name", "as_posix", "relative_to")
 LOOP_CALLS = ("run_in_executor", "call_soon_threadsafe")
 LOOPS = ("asyncio.get_running_loop()", "asyncio.get_event_loop()")
-ONLY_IN_STEPS = ("idempotency_key", "original_key", "completion_token", "attempt", "heartbeat")
+ONLY_IN_STEPS = (
+    "idempotency_key",
+    "original_key",
+    "completion_token",
+    "attempt",
+    "heartbeat",
+    "last_heartbeat",
+)
 KEEPING_ORDER = (
     "builtins.list",
     "builtins.tuple",
