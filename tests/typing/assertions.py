@@ -10,6 +10,7 @@ from typing import Any, NoReturn, assert_type
 from uuid import UUID
 
 import makegood as mg
+from makegood import testing
 
 
 @dataclass
@@ -453,3 +454,23 @@ async def journey() -> int:
 async def terminating(run: mg.RunHandle[int]) -> None:
     await run.terminate("why", compensate=True, by="ann")
     await run.terminate(compensate="yes")  # type: ignore[arg-type]
+
+
+# ---- the test kit ----------------------------------------------------------------------------------------------------
+
+
+@testing.in_virtual_time
+async def in_no_time(days: int) -> str:
+    async with testing.VirtualEngine(journey) as engine:
+        assert_type(engine.stub(say_sorry, raises=OSError), testing.Stub)
+        assert_type(await engine.run(journey), int)
+        await engine.advance(days * mg.DAY)
+    return "over"
+
+
+def testing_them() -> None:
+    assert_type(in_no_time(37), str)
+    in_no_time("37")  # type: ignore[arg-type]
+    assert_type(testing.crash_matrix(journey, may_stay=[say_sorry]), testing.Report)
+    testing.crash_matrix(journey, ends="CANCELLED")  # type: ignore[arg-type]
+    testing.crash_matrix(say_sorry)  # type: ignore[arg-type]
