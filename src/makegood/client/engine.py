@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
@@ -84,7 +84,7 @@ class Engine:
         self._waiting_limit = waiting_limit
         self._backend: Backend | None = None
 
-    async def __aenter__(self) -> Engine:
+    async def __aenter__(self) -> Self:
         backend = LocalBackend(
             self._store,
             self._registry,
