@@ -1,12 +1,16 @@
-"""Engines that break ``patched`` or ``continue_as_new``, each in one way (see ``broken``)."""
+"""Engines that break versions, ``patched``, ``continue_as_new`` or a run's own values, each in one way (see ``broken``)."""
 
 from __future__ import annotations
 
+import itertools
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from makegood.engine import patches, recording
+from makegood.definition import registry
+from makegood.definition import values as definition_values
+from makegood.engine import patches, recording, repeatable, values
 from makegood.worker import worker
 from tests.faults.broken import Breakage
 from tests.faults.harness import Case, Fault
@@ -55,7 +59,30 @@ def carries_nothing_out_in_later_legs(patch: Any) -> None:
     patch.setattr(worker.Worker, "_of_this_leg", lambda _self, _run: ())
 
 
+def has_old_runs_go_on_with_the_newest_version(patch: Any) -> None:
+    original = registry.Registry.get
+
+    def get(self: Any, name: str, version: int) -> Any:
+        return original(self, name, 2 if self.knows(name, 2) else version)
+
+    patch.setattr(registry.Registry, "get", get)
+
+
+def draws_other_values_in_another_life(patch: Any) -> None:
+    chance, lives = values.Chance, itertools.count()
+    patch.setattr(repeatable, "Chance", lambda seed: chance(f"{seed} {next(lives)}"))
+
+
+def tells_the_time_of_today(patch: Any) -> None:
+    clock = itertools.count(10**9)
+    patch.setattr(definition_values, "now", lambda: datetime.fromtimestamp(next(clock), UTC))
+    patch.setattr("makegood.now", definition_values.now)
+
+
 LEG_BREAKAGES = [
+    Breakage(has_old_runs_go_on_with_the_newest_version, "I8", Case(faults=(DEPLOYED,)), "second version"),
+    Breakage(draws_other_values_in_another_life, "I2", Case(faults=(DEPLOYED,)), "lottery"),
+    Breakage(tells_the_time_of_today, "I2", Case(faults=(DEPLOYED,)), "lottery"),
     Breakage(has_old_runs_take_part_in_a_change, "I8", Case(faults=(DEPLOYED,)), "changed"),
     Breakage(
         forgets_that_a_run_took_part_in_a_change,

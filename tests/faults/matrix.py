@@ -19,7 +19,8 @@ signals                                    test_signals
 updates, views                             test_updates
 children, also evicted                     test_families
 nested sagas, on_rollback, pivot           test_nested_sagas
-cancel                                     all of these; terminate: test_nested_sagas, test_generated_sagas, test_families
+cancel                                     all of these
+terminate                                  test_nested_sagas, test_families, test_generated_sagas
 patched                                    test_patched
 versions                                   test_versions
 continue_as_new                            test_continue_as_new, test_signals

@@ -29,7 +29,8 @@ from tests.faults.sagas import (
     parcel_saga,
 )
 from tests.faults.signals import leg_by_leg_saga, listening_saga, one_by_one
-from tests.faults.versions import changed_saga, legs_saga
+from tests.faults.values import lottery_saga
+from tests.faults.versions import changed_saga, legs_saga, second_version_saga
 
 SERVICES = Services()
 SAGAS = {
@@ -37,6 +38,8 @@ SAGAS = {
     "fleet": fleet_saga(SERVICES),
     "order": order_saga(SERVICES),
     "changed": changed_saga(SERVICES),
+    "second version": second_version_saga(SERVICES),
+    "lottery": lottery_saga(SERVICES),
     "legs": legs_saga(SERVICES),
     "leg by leg": leg_by_leg_saga(SERVICES),
     "travel": travel_saga(SERVICES),

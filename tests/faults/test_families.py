@@ -75,6 +75,19 @@ def test_a_cancellation_at_every_point_and_a_crash_near_it(saga, waiting_limit):
             hold(saga, replace(cancelled, faults=(Fault("write", number, WRITE_MOMENTS[number % 3]),)))
 
 
+@pytest.mark.parametrize("how", ["at once", "after undoing"])
+@pytest.mark.parametrize(
+    ("saga", "waiting_limit"), [(PARCEL, IN_MEMORY), (FLEET, EVICTED)], ids=["parcel", "fleet"]
+)
+def test_a_termination_at_every_write_and_a_crash_near_it(saga, waiting_limit, how):
+    case = Case(waiting_limit=waiting_limit, terminate=how)
+    for moment in range(1, hold(saga, Case(waiting_limit=waiting_limit)).writes + 1):
+        terminated = replace(case, cancel_at=("write", moment))
+        writes = hold(saga, terminated).writes
+        for number in range(1 + moment % CRASH_EVERY, writes + 1, CRASH_EVERY):
+            hold(saga, replace(terminated, faults=(Fault("write", number, WRITE_MOMENTS[number % 3]),)))
+
+
 @pytest.mark.parametrize(("step", "action"), [("drive", "retry"), ("drive", "skip"), ("charge", "resolve")])
 def test_an_operator_helps_a_parked_compensation_on_across_any_crash(step, action):
     case = Case({**LABEL_FAILS, ("undo", step): ["fail"]}, operator=action)

@@ -131,7 +131,9 @@ class Children:
             await self._look_after_orphan(parent_id, step)
             return
         record = parent.state.steps.get(step)
-        if record is None or record.state not in (OPEN, UNDOING) or not self._knows_workflow(parent, record):
+        if record is None or record.state not in (OPEN, UNDOING) or is_ended(parent):
+            return
+        if not self._knows_workflow(parent, record):
             return
         if record.child in worker.starting:
             await worker.started(worker.starting[record.child])
@@ -140,6 +142,8 @@ class Children:
             await self._compare(parent, record, row)
         elif worker.runs.get(parent_id) is not parent:
             self.look(parent_id, step)
+        elif is_ended(parent):
+            return
         elif record.cancelled:
             worker.tell(parent, parent.execution.step_stopped, step)
         elif record.state is OPEN:
@@ -175,6 +179,8 @@ class Children:
         worker = self._worker
         live = worker.runs.get(row.id)
         child = live.state if live is not None else await self._told(row)
+        if is_ended(parent):
+            return
         if (child.parent, child.parent_step) != (parent.id, record.number):
             error = RunConflict(TAKEN.format(row.id, row.workflow))
             self._refuse(parent, record, Failure.of(error, with_traceback=False))
@@ -220,6 +226,8 @@ class Children:
         return declared.workflow
 
     def _tell(self, parent: LiveRun, step: int, child: RunState) -> None:
+        if is_ended(parent):
+            return
         if self._worker.runs.get(parent.id) is parent:
             self._worker.tell(parent, parent.execution.child_ended, step, child)
         else:  # it has left while its child was looked at
@@ -228,3 +236,8 @@ class Children:
     def _refuse(self, parent: LiveRun, record: StepRecord, failure: Failure) -> None:
         if self._worker.runs.get(parent.id) is parent:
             self._worker.tell(parent, parent.execution.child_refused, record.number, failure)
+
+
+def is_ended(parent: LiveRun) -> bool:
+    """Whether it was terminated, perhaps not yet durably: it hears nothing more of its children."""
+    return parent.state.status_ is not None
