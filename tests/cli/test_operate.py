@@ -185,6 +185,16 @@ def test_rollback_shows_first_what_it_undoes(makegood, parked):
     assert status(makegood) == "PARKED"
 
 
+def test_fork_takes_over_what_an_ended_run_did(makegood, fails, works, effects):
+    fails("ship")
+    makegood("run", "shop:fulfil", "--input", ORDER, "--id", "order-1")
+    refused = makegood("fork", "order-1", "ship", "--why", "again")
+    assert "was undone since" in refused.err
+    works("ship")
+    forked = makegood("fork", "order-1", "charge", "--id", "order-2", "--why", "again", "--json")
+    assert forked.json == {"id": "order-2", "forked_from": "order-1", "from_step": "charge"}
+
+
 def test_rollback_ends_the_run(makegood, parked):
     ended = makegood("rollback", "ask-1", "--why", "enough", "--yes", "--with", "shop", "--json")
     assert ended.json["run"]["status"] == "TERMINATED"

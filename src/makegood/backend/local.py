@@ -18,6 +18,7 @@ from makegood.backend.follow import Follower
 from makegood.backend.schedules import Schedules
 from makegood.engine import journal
 from makegood.engine.folds import folded
+from makegood.engine.fork import forked
 from makegood.engine.operator import has_ended
 from makegood.engine.updates import NoHandler
 from makegood.errors import (
@@ -33,7 +34,7 @@ from makegood.errors import (
     UsageError,
     not_found,
 )
-from makegood.store.codec import submission, unseal, unseal_leg
+from makegood.store.codec import fork_submission, submission, unseal, unseal_leg
 from makegood.worker.changes import Changes
 from makegood.worker.inbox import NotYet
 from makegood.worker.worker import Worker
@@ -156,6 +157,13 @@ class LocalBackend:
             await self._check_same(workflow, run_id, arguments)
             return await self.ending(run_id)
         return state
+
+    async def fork(self, run_id: str, step: str, fork_id: str, *, by: str, why: str) -> None:
+        started, events = forked(await self.entries(run_id, all_legs=True), step, fork_id, by=by, why=why)
+        if not await self.store.submit(fork_submission(events, started, self._now())):
+            raise RunConflict(f"run {fork_id} exists already: give the fork another id.")
+        if self.worker is not None:
+            self.worker.recovery.look()
 
     async def _check_same(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> None:
         row = await self._existing(run_id)

@@ -58,6 +58,15 @@ class Backend(Protocol):
     async def run(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> RunState:
         """``start`` and ``ending`` in one: the caller is not interested in the moment between."""
 
+    async def fork(self, run_id: str, step: str, fork_id: str, *, by: str, why: str) -> None:
+        """Start a run that takes over what this one recorded before a step.
+
+        Raises:
+            RunNotFound
+            NotPossible: that cannot be taken over.
+            RunConflict: the fork's id exists.
+        """
+
     async def ending(self, run_id: str) -> RunState:
         """Wait until the run has ended; its final state."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from makegood.cli import check, complete, demo, inspect, operate, rollback, schedules, start, update
+from makegood.cli import check, complete, demo, fork, inspect, operate, rollback, schedules, start, update
 from makegood.cli.interrupt import Interrupted, leave
 from makegood.cli.options import ExitCode
 from makegood.cli.output import Output
@@ -108,6 +108,7 @@ app.command("complete")(complete.complete)
 app.command("fail")(complete.fail)
 app.command("cancel")(operate.cancel)
 app.command("terminate")(operate.terminate)
+app.command("fork")(fork.fork)
 app.command("rollback")(rollback.rollback)
 app.command("schedules")(schedules.schedules)
 app.add_typer(schedules.schedule, name="schedule")

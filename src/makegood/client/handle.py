@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import msgspec
 
+from makegood.definition.keys import checked_run_id
 from makegood.definition.payload import NULL, encode_as_json
 from makegood.definition.signal import Signal, check_signal, checked_signal_id
 from makegood.definition.sleep import checked_seconds
@@ -255,6 +256,26 @@ class RunHandle(Generic[R]):
             NotPossible: there is no such step, or the run cannot be rolled back.
         """
         return rollback_plan(folded(await self._engine.backend.entries(self.id)), to)
+
+    async def fork(
+        self, from_step: str, *, id: str | None = None, why: str = "", by: str | None = None
+    ) -> RunHandle[R]:
+        """Start another run of the same workflow and input that takes over what this one did before ``from_step``.
+
+        The steps before it are not run again: their results are this run's, and if the fork is rolled back, it undoes them
+        with this run's idempotency keys. For the workflow's clock they happened when it was forked.
+
+        Args:
+            from_step: the name or number of the first step that is run anew.
+            id: the fork's.
+
+        Raises:
+            NotPossible: this run has not ended, or what it did cannot be taken over (it was undone, say).
+            RunConflict: there is a run of that id.
+        """
+        fork_id = f"{self.id}-fork-{secrets.token_hex(3)}" if id is None else checked_run_id(id)
+        await self._engine.backend.fork(self.id, from_step, fork_id, by=operator(by), why=why)
+        return RunHandle(fork_id, self._engine, self._workflow)
 
     async def pause(self, why: str = "", *, by: str | None = None) -> None:
         """Have the run stand still until it is resumed, cancelled or terminated.

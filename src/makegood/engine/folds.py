@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 def _run_started(run: RunState, event: journal.RunStarted) -> None:
     run.id, run.workflow, run.input, run.started_at = event.id, event.workflow, event.input, run.clock
-    run.parent, run.parent_step, run.version = event.parent, event.parent_step, event.version
+    run.parent, run.parent_step, run.version, run.forks = (
+        event.parent,
+        event.parent_step,
+        event.version,
+        event.forks,
+    )
 
 
 def _run_continued(run: RunState, event: journal.RunContinued) -> None:

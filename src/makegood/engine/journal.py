@@ -23,7 +23,11 @@ class Event(msgspec.Struct, tag=True, tag_field="event", omit_defaults=True, fro
 
 
 class RunStarted(Event, frozen=True):
-    """``parent``: the run whose step ``parent_step`` this one is; ``version``: of the workflow's code."""
+    """``parent``: the run whose step ``parent_step`` this one is; ``version``: of the workflow's code.
+
+    ``forks``: what the steps up to these numbers did, after those of the one before, was done by these runs; ``by`` and
+    ``why``: who forked it.
+    """
 
     id: str
     workflow: str
@@ -31,6 +35,9 @@ class RunStarted(Event, frozen=True):
     parent: str = ""
     parent_step: int = 0
     version: int = 1
+    forks: list[tuple[str, int]] = []
+    by: str = ""
+    why: str = ""
 
 
 class StepCompleted(Event, frozen=True):

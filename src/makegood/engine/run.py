@@ -204,6 +204,7 @@ class RunState(msgspec.Struct, gc=False):
     awaited: Sequence[str] = ()  # names of the signals that the workflow waits for
     signals_left: Sequence[int] = ()
     parked: dict[int, tuple[str, float]] = {}  # step (0: the code) → reason, since when
+    forks: Sequence[tuple[str, int]] = ()  # whose steps the first ones are
     paused: tuple[str, float] | None = None  # by whom and why, since when
     patches: tuple[str, ...] = ()
     rolling_back: bool = False
@@ -265,6 +266,12 @@ class RunState(msgspec.Struct, gc=False):
             for s in self.steps.values()
             if not (s.critical or s.cancelled or s.in_flight) and s.result is None
         ]
+
+    def author_of(self, step: int) -> str:
+        """The id of the run that made this step's effect: another one's, if this run is its fork."""
+        if not self.forks:
+            return self.id
+        return next((run_id for run_id, number in self.forks if step <= number), self.id)
 
     def misplaced(self, event: journal.Event) -> JournalCorrupt:
         """The error for an event that cannot follow the ones before it."""

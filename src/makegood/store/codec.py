@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from makegood.definition.workflow import Workflow
+    from makegood.engine.journal import AnyEvent
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Entry)
@@ -44,6 +45,14 @@ def submission(workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw
     entry = Entry(at, 0, [RunStarted(run_id, name, arguments, version=version)])
     sealed = seal(entry, 1, FIRST_HASH)
     return Write(None, run_id, name, "RUNNING", at, None, True, sealed, version=version)
+
+
+def fork_submission(events: list[AnyEvent], started: RunStarted, at: float) -> Write:
+    """What creates a run that begins with what another one had recorded."""
+    sealed = seal(Entry(at, 0, events), 1, FIRST_HASH)
+    return Write(
+        None, started.id, started.workflow, "RUNNING", at, None, True, sealed, version=started.version
+    )
 
 
 def unseal(run_id: str, sealed: Iterable[SealedEntry]) -> list[Entry]:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from makegood.definition.attempt import Attempt, current_attempt
+from makegood.definition.keys import step_key
 from makegood.failure import Failure
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ class Job(Attempt):
         self.cancelled = False
         self.timed_out = False
         self.lane: asyncio.Task[None] | None = None
+
+    @property
+    def original_key(self) -> str:
+        run_id = self.run.state.author_of(self.step_number)
+        return step_key(run_id, self.step_number, self.step_name, self.revision)
 
     def call(self) -> Any:
         """Call the user's function: a coroutine if ``is_async``, otherwise the value."""
