@@ -3,6 +3,7 @@
 import asyncio
 import random
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
@@ -341,6 +342,27 @@ def test_branches_nested_sagas_and_threads_are_sound():
 
     report = matrix(order, world)
     assert {outcome.result for outcome in report.outcomes} >= {"a day out", "a night away"}
+
+
+@dataclass
+class Order:
+    id: str
+    amount: int
+
+
+def test_payloads_keep_their_types():
+    world = World()
+    first = good_step(world, "first")
+
+    @mg.workflow
+    async def order(order: Order, *, gift: bool) -> Order:
+        await first(order.amount)
+        return Order(order.id, order.amount + gift)
+
+    report = crash_matrix(
+        order, Order("42", 5), gift=True, state=lambda: world.accounts, reset=world.__init__
+    )
+    assert report.outcomes[0].result == {"id": "42", "amount": 6}
 
 
 def test_a_step_that_parks_is_tried_again_when_its_service_is_back():

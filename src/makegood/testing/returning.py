@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import TYPE_CHECKING, Any
 
 from makegood.definition.registry import workflows_called_by
@@ -18,6 +19,7 @@ def telling(workflow: Workflow[..., Any], returned: Callable[[], None]) -> Workf
     if workflow in workflows_called_by(workflow.function):
         return workflow
 
+    @functools.wraps(workflow.function)  # whose annotations say what the payloads are
     async def function(*args: Any, **kwargs: Any) -> Any:
         value = await workflow.function(*args, **kwargs)
         returned()
