@@ -458,3 +458,50 @@ def test_inside_a_running_loop_it_says_what_to_do():
 
     with pytest.raises(mg.UsageError, match="plain `def` test"):
         asyncio.run(main())
+
+
+def test_transactions_are_refused_where_one_is_called():
+    world = World()
+    first = good_step(world, "first")
+
+    @mg.transaction
+    def pay(db: mg.Connection, amount: int) -> None:
+        db.execute("INSERT INTO payments VALUES (?)", (amount,))
+
+    @mg.workflow
+    async def order(amount: int) -> None:
+        await first(amount)
+        if amount > 1:
+            await pay(amount)
+
+    matrix(order, world)
+    with pytest.raises(mg.UsageError, match="transaction pay"):
+        crash_matrix(order, 2)
+
+
+def test_plain_data_that_the_test_names_is_the_world_outside():
+    charges = {}
+
+    @mg.step
+    async def charge(amount: int) -> None:
+        charges[mg.idempotency_key()] = amount
+
+    @charge.compensation
+    async def refund(_: None, amount: int) -> None:
+        charges.pop(mg.original_key(), None)
+
+    @mg.workflow
+    async def order(amount: int) -> None:
+        await charge(amount)
+
+    crash_matrix(order, 1, state=lambda: charges, reset=charges.clear)
+
+
+def test_a_run_that_ends_compensated_can_be_tried_as_well():
+    world = World()
+
+    @mg.step(retry=None)
+    async def decline(amount: int) -> None:
+        raise ValueError("declined")
+
+    matrix(saga(world, decline), world, ends="COMPENSATED")

@@ -104,7 +104,7 @@ class Outcome:
 
     ``fired``: the places where something did go wrong. ``lost``: variables whose new values were lost with a process.
     ``parked`` and ``stuck`` say why it did not end. ``cancelled``: a cancellation was accepted; ``swallowed``: the
-    workflow returned all the same.
+    workflow returned all the same. ``transaction`` is one that was called, "" if none was.
     """
 
     faults: tuple[Fault, ...]
@@ -118,6 +118,7 @@ class Outcome:
     stuck: str = ""
     cancelled: bool = False
     swallowed: bool = False
+    transaction: str = ""
     lost: tuple[str, ...] = ()
 
     @property

@@ -10,8 +10,6 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from makegood.definition.registry import steps_in_reach
-from makegood.definition.transaction import Transaction
 from makegood.errors import UsageError
 from makegood.testing.history import Fault, Outcome, Place
 from makegood.testing.judge import Judge, Problem
@@ -62,7 +60,7 @@ def crash_matrix(
         CrashMatrixError: (an AssertionError) something did not end well; tells the shortest history of each problem.
         UsageError: it cannot be tried like this.
     """
-    _check(workflow)
+    _check_no_loop()
     memory = Memory(workflow, (state, reset, drive)) if state or reset else None
     scene = Scene(
         workflow=workflow, args=args, kwargs=kwargs, look=state, reset=reset, drive=drive, memory=memory
@@ -166,6 +164,10 @@ class Matrix:
 
     def _live(self, *faults: Fault) -> Outcome:
         outcome = History(self._scene, faults).live()
+        if outcome.transaction:
+            raise UsageError(
+                f"crash_matrix keeps its runs in memory, where transaction {outcome.transaction} cannot be run."
+            )
         first = self._first = self._first or outcome
         if outcome.began != first.began:
             raise UsageError(
@@ -208,15 +210,9 @@ def _retry_of(noted: Noted) -> Retry | None:
     return step.options_.retry
 
 
-def _check(workflow: Workflow[..., Any]) -> None:
+def _check_no_loop() -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        pass
-    else:
-        raise UsageError("crash_matrix has event loops of its own: call it in a plain `def` test.")
-    for step in steps_in_reach(workflow).values():
-        if isinstance(step, Transaction):
-            raise UsageError(
-                f"crash_matrix keeps its runs in memory, where transaction {step.__name__} cannot be run."
-            )
+        return
+    raise UsageError("crash_matrix has event loops of its own: call it in a plain `def` test.")

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from makegood.client import RunHandle
+    from makegood.definition.step import Step
     from makegood.definition.workflow import Workflow
     from makegood.store.protocol import Store, Write
-    from makegood.testing.calls import Call
+    from makegood.testing.calls import Call, Kind
     from makegood.testing.memory import Memory
 
 LIMIT_SECONDS = 100 * 366 * 86_400.0
@@ -270,6 +271,11 @@ class MatrixEngine(VirtualEngine):
     def __init__(self, history: History, store: Store) -> None:
         super().__init__(history.workflow, store=store)
         self._history = history
+
+    def _watched(self, step: Step[..., Any], kind: Kind) -> Step[..., Any]:
+        if step.transacts(kind):
+            self._history.outcome.transaction = step.__name__
+        return super()._watched(step, kind)
 
     async def _around(self, call: Call, function: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         return await self._history.called(call, function)
