@@ -1,7 +1,14 @@
 """makegood: durable sagas and workflows for Python."""
 
 from makegood.client import Engine, RunHandle
-from makegood.definition.attempt import attempt, completion_token, idempotency_key, original_key
+from makegood.definition.attempt import (
+    attempt,
+    completion_token,
+    heartbeat,
+    idempotency_key,
+    last_heartbeat,
+    original_key,
+)
 from makegood.definition.child import Child, start_child
 from makegood.definition.completion import PENDING, Pending
 from makegood.definition.retry import Retry
@@ -103,7 +110,9 @@ __all__ = [
     "attempt",
     "completion_token",
     "continue_as_new",
+    "heartbeat",
     "idempotency_key",
+    "last_heartbeat",
     "now",
     "on_rollback",
     "original_key",

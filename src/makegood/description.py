@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from makegood.engine import journal
-from makegood.engine.folds import folded
+from makegood.engine.folds import DEADLINE, folded
+from makegood.engine.late import still_running
 from makegood.engine.run import OPEN, PENDING, PROBING, UNDOING, RunState, Status
 from makegood.failure import Failure
 
@@ -62,6 +63,22 @@ class SignalDescription(msgspec.Struct, frozen=True):
     received_at: float
 
 
+class LateDescription(msgspec.Struct, frozen=True):
+    """An attempt that was given up on and went on, of a step or (``undo``) its compensation.
+
+    ``outcome`` is running, done, not done or unknown; ``at`` is when it was given up on, or ended; seconds since 1970.
+    """
+
+    step: int
+    name: str
+    attempt: int
+    outcome: str
+    at: float
+    undo: bool = False
+    result: Any = None
+    failure: Failure | None = None
+
+
 class Description(msgspec.Struct, frozen=True):
     """A whole run.
 
@@ -92,6 +109,7 @@ class Description(msgspec.Struct, frozen=True):
     held_up: bool = False
     version: int = 1
     leg: int = 1
+    late: list[LateDescription] = []
 
     def with_children(self, statuses: dict[str, str], *, held_up: bool) -> Description:
         """The same, knowing how the children stand that the run waits for."""
@@ -159,6 +177,7 @@ def describe(entries: Sequence[journal.Entry]) -> Description:
         parent=run.parent,
         version=run.version,
         leg=run.leg,
+        late=_late(entries, run),
     )
 
 
@@ -199,6 +218,31 @@ def _times(entries: Iterable[journal.Entry]) -> dict[int, tuple[float, float | N
             ):
                 times[event.step] = times[event.step][0], entry.at
     return times
+
+
+def _late(entries: Iterable[journal.Entry], run: RunState) -> list[LateDescription]:
+    """The attempts that were given up on and went on."""
+    if run.late is None:
+        return []
+    found: dict[tuple[int, int, bool], LateDescription] = {}
+    undoing: set[int] = set()
+    for entry in entries:
+        for event in entry.events:
+            if isinstance(event, journal.CompensationScheduled):
+                undoing.add(event.step)
+            elif isinstance(event, journal.AttemptFailed) and event.running:
+                step, attempt, undo = event.step, event.attempt, event.step in undoing
+                name = run.steps[step].name
+                found[step, attempt, undo] = LateDescription(step, name, attempt, "running", entry.at, undo)
+            elif isinstance(event, journal.AttemptEndedLate) and event.step in run.steps:
+                found[event.step, event.attempt, event.undo] = _ended_late(event, run, entry.at)
+    return list(found.values())
+
+
+def _ended_late(event: journal.AttemptEndedLate, run: RunState, at: float) -> LateDescription:
+    outcome = "done" if event.failure is None else "unknown" if event.unknown else "not done"
+    name, result = run.steps[event.step].name, _plain(event.result)
+    return LateDescription(event.step, name, event.attempt, outcome, at, event.undo, result, event.failure)
 
 
 def _signals_left(entries: Iterable[journal.Entry], numbers: Sequence[int]) -> list[SignalDescription]:
@@ -262,7 +306,11 @@ def _waiting_for(run: RunState) -> str:
         for record in active
     ]
     waits += [f"signal {name}" for name in run.awaited]
-    waits += [f"timer {timer}, due {due:.3f}" for timer, due in run.timers.items()]
+    waits += [f"timer {timer}, due {due:.3f}" for timer, due in run.timers.items() if timer != DEADLINE]
+    if not active and not waits:
+        waits = [f"an attempt of step {step.name} that cannot be stopped" for step in still_running(run)]
+    if DEADLINE in run.timers and not run.rolling_back:
+        waits.append(f"its time limit, due {run.timers[DEADLINE]:.3f}")
     return ", ".join(waits) or "an update, or its worker"
 
 

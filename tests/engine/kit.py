@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 import makegood as mg
+from makegood.definition.payload import NULL
 from makegood.engine import journal
 from makegood.engine.coroutine import CoroutineProgram
 from makegood.engine.execution import Execution
@@ -81,12 +82,24 @@ class Run:
         unknown: bool = False,
         fatal: bool = False,
         lost: bool = False,
+        running: bool = False,
+        heartbeat: Any = None,
         dice: float = 0.5,
     ) -> Callable[[Execution], object]:
         number, attempt, at = self.number(step), self.step(step).attempts + 1, self.now
         failure = mg.Failure("shop.Refused", message)
+        details = NULL if heartbeat is None else msgspec.Raw(msgspec.json.encode(heartbeat))
         return lambda execution: execution.attempt_failed(
-            number, attempt, failure, at, dice, unknown=unknown, fatal=fatal, lost=lost
+            number,
+            attempt,
+            failure,
+            at,
+            dice,
+            unknown=unknown,
+            fatal=fatal,
+            lost=lost,
+            running=running,
+            heartbeat=details,
         )
 
     def fail(self, step: str, message: str = "no", **how: Any) -> list[str]:
@@ -95,6 +108,18 @@ class Run:
 
     def fail_for_good(self, step: str, message: str = "no", *, unknown: bool = False) -> list[str]:
         return self.fail(step, message, unknown=unknown, fatal=True)
+
+    def give_up_on(self, step: str, **how: Any) -> list[str]:
+        """The time of an attempt is over, and it cannot be stopped."""
+        return self.fail(step, "too late", unknown=True, running=True, **how)
+
+    def end_late(
+        self, step: str, result: Any = "late", *, attempt: int = 1, undo: bool = False, **how: Any
+    ) -> list[str]:
+        """An attempt that was given up on ends: with a result, or as ``how`` says (failure, unknown)."""
+        raw = NULL if "failure" in how else msgspec.Raw(msgspec.json.encode(result))
+        number = str(self.number(step))
+        return self.act(Request("late", "", step=number, result=raw, attempt=attempt, compensate=undo, **how))
 
     def stop(self, step: str) -> list[str]:
         """A cancelled step that had no attempt under way is over."""
@@ -290,8 +315,11 @@ def _in_words(event: journal.AnyEvent, names: dict[int, str]) -> str:  # noqa: C
         case journal.StepCompleted():
             return f"{name} done" + (f" by {event.by}" if event.by else "")
         case journal.AttemptFailed():
-            marks = [mark for mark in ("unknown", "lost") if getattr(event, mark)]
+            marks = [mark for mark in ("unknown", "lost", "running") if getattr(event, mark)]
             return f"{name} attempt {event.attempt} failed{''.join(f' ({mark})' for mark in marks)}: {event.then}"
+        case journal.AttemptEndedLate():
+            how = "done" if event.failure is None else "perhaps done" if event.unknown else "not done"
+            return f"{'undo of ' if event.undo else ''}{name} attempt {event.attempt} ended late: {how}"
         case journal.StepPending():
             return f"{name} pending" + (f" until {event.due - START:g}" if event.due else "")
         case journal.CompletionArrived():

@@ -19,6 +19,7 @@ PENDING = journal.StepPending(1, 1)
 ARRIVED = journal.CompletionArrived(1, 1, "ann")
 DONE = journal.StepCompleted(1, 1, NULL)
 GIVES_UP = journal.AttemptFailed(1, 1, FAILURE, "give up", unknown=True)
+GIVES_UP_ON = journal.AttemptFailed(1, 1, FAILURE, "give up", unknown=True, running=True)
 FAILED = journal.StepFailed(1, unknown=True)
 ROLLBACK = journal.RollbackStarted(FAILURE)
 UNDOING = journal.CompensationScheduled(1)
@@ -39,6 +40,7 @@ WAY_INTO: dict[StepState, list[journal.AnyEvent]] = {
     StepState.RESIDUE: [DONE, ROLLBACK, UNDOING, GIVES_UP, journal.CompensationSkipped(1)],
 }
 S = StepState
+AFTER_A_LATE_RESULT = {(S.UNDONE, "undo again"): S.UNDOING}
 HAPPENINGS: dict[str, tuple[journal.AnyEvent, dict[StepState, StepState]]] = {
     "completed": (DONE, {S.OPEN: S.DONE, S.PENDING: S.DONE, S.EXHAUSTED: S.DONE}),
     "an attempt failed, retry": (
@@ -105,8 +107,16 @@ def test_every_happening_in_every_state_is_in_the_table_or_refused(happening):
 
 
 def test_the_table_holds_nothing_that_is_not_tested_here():
-    tested = sum(len(admitted) for _, admitted in HAPPENINGS.values())
+    tested = sum(len(admitted) for _, admitted in HAPPENINGS.values()) + len(AFTER_A_LATE_RESULT)
     assert tested == len(STEP_TRANSITIONS)
+
+
+def test_what_was_undone_is_undone_again_only_after_a_late_result():
+    late = [GIVES_UP_ON, FAILED, ROLLBACK, UNDOING, journal.CompensationCompleted(1, 1)]
+    ended_late = journal.AttemptEndedLate(1, 1, NULL)
+    assert "cannot follow" in refusal(STARTED, SCHEDULED, *late, UNDOING)
+    again = state_after(STARTED, SCHEDULED, *late, ended_late, UNDOING)
+    assert again.steps[1].state is AFTER_A_LATE_RESULT[S.UNDONE, "undo again"]
 
 
 @pytest.mark.parametrize("state", StepState)
@@ -224,4 +234,4 @@ def test_events_about_nothing_are_refused(events):
 
 def test_the_table_lists_no_transition_out_of_an_end_state():
     ends = {StepState.UNDONE, StepState.RESIDUE}
-    assert not [before for before, _ in STEP_TRANSITIONS if before in ends]
+    assert not [one for one in STEP_TRANSITIONS if one[0] in ends and one not in AFTER_A_LATE_RESULT]

@@ -73,6 +73,11 @@ async def hasty(order: str) -> str:
     return answer
 
 
+@mg.workflow(timeout=60)
+async def limited(order: str) -> str:
+    return await charge(order)
+
+
 @mg.workflow
 async def nested(order: str) -> str:
     mg.on_rollback(note, "it did not work out")
@@ -245,6 +250,18 @@ def child_undone() -> Run:
     return child
 
 
+def late_result() -> Run:
+    """The workflow's time limit, a heartbeat's details, and an attempt that takes effect when its run has ended."""
+    run = Run(limited, "o-1")
+    run.give_up_on("charge", heartbeat={"page": 3})
+    run.fire(0)
+    run.cut_off("charge")
+    run.undo("charge")
+    run.end_late("charge", "receipt")
+    run.undo("charge")
+    return run
+
+
 SCENARIOS: dict[str, Callable[[], Run]] = {
     scenario.__name__: scenario
     for scenario in (
@@ -260,8 +277,9 @@ SCENARIOS: dict[str, Callable[[], Run]] = {
         corrected,
         parent_of_children,
         child_undone,
+        late_result,
     )
 }
 WORKFLOWS: dict[str, mg.Workflow[..., Any]] = {
-    one.name: one for one in (order, hasty, nested, collector, parent, order_2)
+    one.name: one for one in (order, hasty, nested, collector, parent, order_2, limited)
 }

@@ -186,8 +186,10 @@ class LocalBackend:
             if row is None:
                 raise not_found(run_id)
             if row.ended_at is not None:
-                return folded(await self.entries(run_id))
-            if self.worker is None:
+                ended = folded(await self.entries(run_id))
+                if ended.status_ is not None:  # else it was reopened just now
+                    return ended
+            elif self.worker is None:
                 await asyncio.sleep(poll_seconds)
                 poll_seconds = min(poll_seconds * 1.5, 0.5)
             else:

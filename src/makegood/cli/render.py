@@ -198,9 +198,24 @@ def run_report(run: Description, store: str, now: float) -> list[RenderableType]
     errors = errors_of(run.steps)
     if errors:
         report += [Text("\nerrors", "bold"), *(Padding(error, (0, 0, 0, 2)) for error in errors)]
+    if run.late:
+        report += [Text("\nlate", "bold"), *(Padding(line, (0, 0, 0, 2)) for line in late_lines(run))]
     if run.parked or run.status == PAUSED:
         report += parked_report(run, store)
     return report
+
+
+def late_lines(run: Description) -> list[Text]:
+    """A line for each attempt that was given up on and went on."""
+    lines = []
+    for one in run.late:
+        what = f"{one.step} {visible(one.name)}  {'undo, ' if one.undo else ''}attempt {one.attempt} "
+        if one.outcome == "running":
+            lines.append(Text(f"{what}was given up on at {_clock(one.at)} and goes on"))
+            continue
+        told = compact_json(one.result) if one.failure is None else readable(str(one.failure))
+        lines.append(Text(f"{what}ended late at {_clock(one.at)}, {one.outcome}: {told}"))
+    return lines
 
 
 def parked_report(run: Description, store: str) -> list[RenderableType]:

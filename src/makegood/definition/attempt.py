@@ -1,21 +1,31 @@
-"""What a step may ask about the attempt that it is: its key, its number."""
+"""What a step may ask and tell about the attempt that it is: its key, its number, how far it is."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from makegood.definition.completion import Token, written
 from makegood.definition.keys import compensation_key, step_key
+from makegood.definition.payload import Payload
 from makegood.errors import NotInStep
+
+if TYPE_CHECKING:
+    import msgspec
+
+T = TypeVar("T")
 
 
 class Attempt:
-    """One try of a step, a compensation (``undo``) or a probe."""
+    """One try of a step, a compensation or a probe.
+
+    ``undo``: 0, or which making of the compensation it is of: 1, and more if what took effect late is undone again.
+    """
 
     __slots__ = ("number", "revision", "run_id", "step_name", "step_number", "undo")
 
     def __init__(
-        self, run_id: str, step_number: int, step_name: str, number: int, *, undo: bool, revision: int = 0
+        self, run_id: str, step_number: int, step_name: str, number: int, *, undo: int, revision: int = 0
     ) -> None:
         self.run_id = run_id
         self.step_number = step_number
@@ -30,7 +40,19 @@ class Attempt:
 
     @property
     def idempotency_key(self) -> str:
-        return compensation_key(self.original_key) if self.undo else self.original_key
+        return compensation_key(self.original_key, self.undo) if self.undo else self.original_key
+
+    @property
+    def last_heartbeat(self) -> msgspec.Raw | None:
+        """The details that an earlier attempt reported last."""
+        return None
+
+    def beat(self, details: msgspec.Raw | None) -> None:
+        """Take note of a sign of life.
+
+        Raises:
+            asyncio.CancelledError: the attempt is no longer wanted.
+        """
 
 
 current_attempt: ContextVar[Attempt | None] = ContextVar("makegood_attempt", default=None)
@@ -73,6 +95,48 @@ def completion_token() -> str:
             "mg.completion_token() was called in a compensation, which nobody outside can complete."
         )
     return written(Token(current.run_id, current.step_number, current.number))
+
+
+def heartbeat(details: Any = None) -> None:
+    """Say that this step is alive, and how far it is. For steps with a ``heartbeat_timeout``; harmless in others.
+
+    Also how a step finds out that it is no longer waited for, as its time is over or its run was cancelled: a plain
+    ``def`` step, which runs in a thread and cannot be interrupted, has no other way.
+
+    Args:
+        details: anything that has a JSON form; the next attempt gets it (``mg.last_heartbeat``). None leaves what was
+            said before. It is recorded when this attempt fails, and lost with the process.
+
+    Raises:
+        asyncio.CancelledError: this attempt is no longer wanted: end it.
+        PayloadError: the details cannot be stored.
+        NotInStep: called outside a step, compensation or probe.
+    """
+    current = _current("heartbeat")
+    current.beat(None if details is None else _details(type(details), current).encode(details))
+
+
+@overload
+def last_heartbeat() -> Any: ...
+@overload
+def last_heartbeat(type: type[T], /) -> T | None: ...
+def last_heartbeat(type: Any = Any, /) -> Any:  # noqa: A002 - what it is
+    """The details that an earlier attempt of this step last gave to ``mg.heartbeat``, None if there are none.
+
+    Args:
+        type: what they are read as; plain JSON values by default.
+
+    Raises:
+        PayloadError: they are no such type.
+        NotInStep: called outside a step, compensation or probe.
+    """
+    current = _current("last_heartbeat")
+    stored = current.last_heartbeat
+    return None if stored is None else _details(type, current).decode(stored)
+
+
+def _details(type_: Any, current: Attempt) -> Payload:
+    return Payload(type_, f"heartbeat of step {current.step_name}")
 
 
 def attempt() -> int:

@@ -26,8 +26,9 @@ def step_key(run_id: str, number: int, name: str, revision: int = 0) -> str:
     return f"{key}/{revision + 1}" if revision else key
 
 
-def compensation_key(key: str) -> str:
-    return f"{key}/undo"
+def compensation_key(key: str, making: int = 1) -> str:
+    """``making``: 2 and more for the undoing again of what took effect late: no service may take it for a repetition."""
+    return f"{key}/undo" if making == 1 else f"{key}/undo/{making}"
 
 
 def checked_run_id(run_id: str) -> str:

@@ -50,6 +50,7 @@ class StepOptions(msgspec.Struct, frozen=True):
     on_exhausted: Literal["fail", "park"] = "fail"
     fatal: tuple[type[BaseException], ...] = ()
     unknown: tuple[type[BaseException], ...] = ()
+    heartbeat_timeout_seconds: float | None = None
 
 
 class Compensation(msgspec.Struct, frozen=True):
@@ -120,6 +121,7 @@ class Step(Generic[P, R]):
         name: str | None = ...,
         retry: Retry | Literal["same"] | None = ...,
         timeout: float | timedelta | Literal["same"] | None = ...,
+        heartbeat_timeout: float | timedelta | Literal["same"] | None = ...,
         critical: Literal[True] | None = ...,
         on_exhausted: Literal["fail", "park"] | None = ...,
     ) -> Step[P, R]: ...
@@ -130,6 +132,7 @@ class Step(Generic[P, R]):
         name: str | None = ...,
         retry: Retry | Literal["same"] | None = ...,
         timeout: float | timedelta | Literal["same"] | None = ...,
+        heartbeat_timeout: float | timedelta | Literal["same"] | None = ...,
         critical: Literal[False],
         on_exhausted: Literal["fail", "park"] | None = ...,
     ) -> Step[P, R | None]: ...
@@ -139,6 +142,7 @@ class Step(Generic[P, R]):
         name: str | None = None,
         retry: Retry | Literal["same"] | None = "same",
         timeout: float | timedelta | Literal["same"] | None = "same",
+        heartbeat_timeout: float | timedelta | Literal["same"] | None = "same",
         critical: bool | None = None,
         on_exhausted: Literal["fail", "park"] | None = None,
     ) -> Step[P, Any]:
@@ -153,6 +157,11 @@ class Step(Generic[P, R]):
                 name=same.name if name is None else checked_name(name),
                 retry=same.retry if retry == "same" else checked_retry(retry),
                 timeout_seconds=same.timeout_seconds if timeout == "same" else timeout_seconds(timeout),
+                heartbeat_timeout_seconds=(
+                    same.heartbeat_timeout_seconds
+                    if heartbeat_timeout == "same"
+                    else timeout_seconds(heartbeat_timeout, "heartbeat_timeout")
+                ),
                 critical=same.critical if critical is None else critical,
                 on_exhausted=exhausted,
             ),
@@ -299,6 +308,7 @@ def step(
     on_exhausted: Literal["fail", "park"] = ...,
     fatal: tuple[type[BaseException], ...] = ...,
     unknown: tuple[type[BaseException], ...] = ...,
+    heartbeat_timeout: float | timedelta | None = ...,
 ) -> _StepDecorator: ...
 @overload
 def step(
@@ -310,6 +320,7 @@ def step(
     on_exhausted: Literal["fail", "park"] = ...,
     fatal: tuple[type[BaseException], ...] = ...,
     unknown: tuple[type[BaseException], ...] = ...,
+    heartbeat_timeout: float | timedelta | None = ...,
 ) -> _BestEffortDecorator: ...
 def step(
     function: Callable[..., Any] | None = None,
@@ -322,6 +333,7 @@ def step(
     on_exhausted: Literal["fail", "park"] = "fail",
     fatal: tuple[type[BaseException], ...] = (),
     unknown: tuple[type[BaseException], ...] = (),
+    heartbeat_timeout: float | timedelta | None = None,
 ) -> Any:
     """Declare a step: an effect that is recorded, retried and, if need be, undone.
 
@@ -333,6 +345,7 @@ def step(
         on_exhausted: ``"fail"`` raises ``StepFailed`` in the workflow; ``"park"`` waits for an operator.
         fatal: exceptions after which trying again is pointless.
         unknown: exceptions after which nobody knows whether the step took effect. ``TimeoutError`` always is one.
+        heartbeat_timeout: seconds (or a timedelta) without ``mg.heartbeat()`` after which an attempt is given up on.
     """
 
     def declare(declared: Callable[..., Any]) -> Step[Any, Any]:
@@ -346,6 +359,7 @@ def step(
             on_exhausted=on_exhausted,
             fatal=checked_exceptions(fatal, "fatal"),
             unknown=(*checked_exceptions(unknown, "unknown"), TimeoutError),
+            heartbeat_timeout_seconds=timeout_seconds(heartbeat_timeout, "heartbeat_timeout"),
         )
         return Step(declared, options)
 

@@ -77,13 +77,15 @@ def checked_version(version: int, workflow: str) -> int:
     return version
 
 
-def timeout_seconds(timeout: float | timedelta | None) -> float | None:
+def timeout_seconds(timeout: float | timedelta | None, option: str = "timeout") -> float | None:
     """A time limit in seconds; None for no limit."""
     if timeout is None:
         return None
-    value = seconds(timeout, "timeout")
+    value = seconds(timeout, option)
     if value == 0:
-        raise DefinitionError("timeout=0 leaves no time at all: give seconds above 0, or None for no limit.")
+        raise DefinitionError(
+            f"{option}=0 leaves no time at all: give seconds above 0, or None for no limit."
+        )
     return value
 
 

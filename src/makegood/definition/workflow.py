@@ -16,12 +16,13 @@ from makegood.definition.validation import (
     checked_name,
     checked_tick_parameter,
     checked_version,
+    timeout_seconds,
 )
 from makegood.errors import DefinitionError, OutsideWorkflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     import msgspec
 
@@ -43,6 +44,7 @@ class Workflow(Generic[P, R]):
         name: str,
         schedule: Schedule | None = None,
         version: int = 1,
+        timeout_seconds: float | None = None,
     ) -> None:
         checked_name(name)
         if not inspect.iscoroutinefunction(function):
@@ -52,6 +54,7 @@ class Workflow(Generic[P, R]):
         self.version = checked_version(version, name)
         self.signature = Signature(function, "workflow")
         self.schedule = schedule
+        self.timeout_seconds = timeout_seconds
         self._tick = checked_tick_parameter(function, name) if schedule is not None else None
         self.__name__ = name
         self.__doc__ = function.__doc__
@@ -62,6 +65,10 @@ class Workflow(Generic[P, R]):
     def title(self) -> str:
         """The name, and the version where that is not the first."""
         return titled(self.name, self.version)
+
+    def deadline(self, started_at: float) -> float:
+        """When the time of a run is over that starts now (seconds since 1970); 0: never."""
+        return 0.0 if self.timeout_seconds is None else started_at + self.timeout_seconds
 
     def arguments_at(self, tick: datetime) -> msgspec.Raw:
         """The arguments of the run that a schedule starts for this tick."""
@@ -99,7 +106,11 @@ class Workflow(Generic[P, R]):
 def workflow(function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
 @overload
 def workflow(
-    *, name: str | None = ..., version: int = ..., schedule: str | Schedule | None = ...
+    *,
+    name: str | None = ...,
+    version: int = ...,
+    schedule: str | Schedule | None = ...,
+    timeout: float | timedelta | None = ...,
 ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Workflow[P, R]]: ...
 def workflow(
     function: Any = None,
@@ -108,6 +119,7 @@ def workflow(
     name: str | None = None,
     version: int = 1,
     schedule: str | Schedule | None = None,
+    timeout: float | timedelta | None = None,
 ) -> Any:
     """Declare a workflow: steps in an ``async def`` that survives crashes and is undone when it fails.
 
@@ -117,12 +129,14 @@ def workflow(
             given a function of this name and that version; new runs begin with the function that is started.
         schedule: when it starts by itself: a cron expression (in UTC), or an ``mg.Schedule``. It may then require no
             parameter but one ``datetime``, which gets the tick.
+        timeout: seconds (or a timedelta) from the run's start, for all of it. Then the workflow is cancelled and what
+            was done is undone, however long that takes; the cause is a ``TimeoutError``. Behind ``mg.pivot()`` it is void.
     """
-    when = checked_schedule(schedule)
+    when, limit_seconds = checked_schedule(schedule), timeout_seconds(timeout)
 
     def declare(declared: Callable[P, Coroutine[Any, Any, R]]) -> Workflow[P, R]:
         checked_function(declared, "workflow")
-        return Workflow(declared, declared.__name__ if name is None else name, when, version)
+        return Workflow(declared, declared.__name__ if name is None else name, when, version, limit_seconds)
 
     return declare if function is None else declare(function)
 

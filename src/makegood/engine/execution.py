@@ -17,7 +17,7 @@ from makegood.definition.signal import check_signal
 from makegood.engine import journal, pending
 from makegood.engine.children import facts_of_ending
 from makegood.engine.determinism import fits, last_told, mismatch, stands_still
-from makegood.engine.folds import FOLDS, apply
+from makegood.engine.folds import DEADLINE, FOLDS, apply
 from makegood.engine.legs import last_leg
 from makegood.engine.operator import facts_for
 from makegood.engine.patches import recorded_patches
@@ -55,14 +55,22 @@ class Execution(Recording, gc=False, eq=False):
 
     def start(self, run_id: str, arguments: msgspec.Raw, at: float) -> None:
         workflow = self.workflow
-        self._record(journal.RunStarted(run_id, workflow.name, arguments, "", 0, workflow.version), at)
+        deadline = workflow.deadline(at)
+        self._record(
+            journal.RunStarted(run_id, workflow.name, arguments, version=workflow.version, deadline=deadline), at
+        )
 
     def start_child(
         self, run_id: str, arguments: msgspec.Raw, parent: str, parent_step: int, at: float
     ) -> None:
         workflow = self.workflow
-        started = journal.RunStarted(run_id, workflow.name, arguments, parent, parent_step, workflow.version)
-        self._record(started, at)
+        deadline = workflow.deadline(at)
+        self._record(
+            journal.RunStarted(
+                run_id, workflow.name, arguments, parent, parent_step, workflow.version, deadline=deadline
+            ),
+            at,
+        )
 
     def child_ended(self, step: int, child: RunState, at: float) -> None:
         """A child run has ended, or was undone. Telling it again changes nothing."""
@@ -91,8 +99,13 @@ class Execution(Recording, gc=False, eq=False):
         unknown: bool = False,
         fatal: bool = False,
         lost: bool = False,
+        running: bool = False,
+        heartbeat: msgspec.Raw = NULL,
     ) -> None:
-        """An attempt of a step, or of its compensation, ended without a result: decide what follows."""
+        """An attempt of a step, or of its compensation, ended without a result: decide what follows.
+
+        ``running``: it goes on, and is given up on; ``heartbeat``: the last details that it reported.
+        """
         record = self.state.steps[step]
         at = self._open(at)
         if pending.settles(record):
@@ -101,7 +114,7 @@ class Execution(Recording, gc=False, eq=False):
         if (
             record.arrived is not None and record.arrived.failure is not None
         ):  # which says more than the attempt
-            failure, unknown, lost, fatal = record.arrived.failure, False, False, record.arrived.fatal
+            failure, unknown, lost, fatal = record.arrived.failure, running, False, record.arrived.fatal
         then: Literal["retry", "probe", "give up"]
         definition = self.program.steps[step]
         then, retry_at = after_failure(definition, record, at, dice, fatal=fatal, lost=lost)
@@ -111,7 +124,12 @@ class Execution(Recording, gc=False, eq=False):
             and self.program.steps[step].probe_function is not None
         ):
             then, retry_at = "probe", 0.0
-        self._record(journal.AttemptFailed(step, attempt, failure, then, unknown, lost, fatal, retry_at), at)
+        self._record(
+            journal.AttemptFailed(
+                step, attempt, failure, then, unknown, lost, fatal, retry_at, running, heartbeat
+            ),
+            at,
+        )
         if then == "give up":
             self._give_up(record, at)
 
@@ -147,7 +165,7 @@ class Execution(Recording, gc=False, eq=False):
         self._record(journal.StepFailed(step, self.state.steps[step].unknown), at)
 
     def timer_fired(self, timer: int, at: float) -> None:
-        if timer in self.state.timers:
+        if timer in self.state.timers and not (timer == DEADLINE and self.state.rolling_back):
             self._record(journal.TimerFired(timer), at)
 
     def act(self, request: Request, at: float, dice: float = 0.5) -> None:
@@ -219,7 +237,8 @@ class Execution(Recording, gc=False, eq=False):
                     record.number, record.attempts + 1, LOST, at, dice, unknown=unknown, lost=True
                 )
         pending.recover(self, at, dice)
-        if self.program.winding_up and self.state.paused is None:  # corrected code may fail again, elsewhere
+        making_good = self.program.winding_up or self.state.late is not None
+        if making_good and self.state.paused is None:  # corrected code may fail again, elsewhere
             self._open(at)
             self._wind_up()
 

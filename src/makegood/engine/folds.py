@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from makegood.definition.payload import NULL
-from makegood.engine import journal, legs
+from makegood.engine import journal, late, legs
 from makegood.engine.run import (
     DONE,
     ENDINGS,
     LEFT,
     RESIDUE,
     UNDOING,
+    UNDONE,
     RunState,
     Status,
     StepRecord,
@@ -24,6 +25,8 @@ from makegood.failure import Failure
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+DEADLINE = 0  # the timer of the workflow's own time limit
+
 
 def _run_started(run: RunState, event: journal.RunStarted) -> None:
     run.id, run.workflow, run.input, run.started_at = event.id, event.workflow, event.input, run.clock
@@ -33,10 +36,12 @@ def _run_started(run: RunState, event: journal.RunStarted) -> None:
         event.version,
         event.forks,
     )
+    run.deadline = event.deadline
 
 
 def _run_continued(run: RunState, event: journal.RunContinued) -> None:
-    if run.in_flight or run.rolling_back or run.timers or run.parked or legs.standing(run):
+    waits = run.timers.keys() - {DEADLINE}
+    if run.in_flight or run.rolling_back or waits or run.parked or legs.standing(run):
         raise run.misplaced(event)
     legs.begin(run, event)
     started_at = run.started_at
@@ -85,6 +90,10 @@ def _attempt_failed(run: RunState, event: journal.AttemptFailed) -> None:
     step.fatal = event.fatal
     if not undoing:
         step.unknown = step.unknown or event.unknown
+    if event.running:
+        late.leave_running(run, event, undoing=undoing)
+    if event.heartbeat is not NULL:
+        run.heartbeats = {**(run.heartbeats or {}), (event.step, undoing): event.heartbeat}
 
 
 def _step_pending(run: RunState, event: journal.StepPending) -> None:
@@ -101,7 +110,7 @@ def _completion_arrived(run: RunState, event: journal.CompletionArrived) -> None
 def _probe_answered(run: RunState, event: journal.ProbeAnswered) -> None:
     step = run.move(event.step, f"probed: {event.then}")
     step.retry_at = event.retry_at
-    if event.outcome != "unknown":
+    if event.outcome == "done" or (event.outcome == "not done" and not late.may_happen(run, event.step)):
         step.unknown = False
     if event.outcome == "done":
         step.result, step.failure = event.result, None
@@ -129,6 +138,8 @@ def _timer_started(run: RunState, event: journal.TimerStarted) -> None:
 
 def _timer_fired(run: RunState, event: journal.TimerFired) -> None:
     run.clock = max(run.clock, run.timers.pop(event.timer))
+    if event.timer == DEADLINE:
+        run.overdue = not (run.rolling_back or run.pivoted)
 
 
 def _timer_cancelled(run: RunState, event: journal.TimerCancelled) -> None:
@@ -142,14 +153,18 @@ def _patched(run: RunState, event: journal.Patched) -> None:
 
 
 def _compensation_scheduled(run: RunState, event: journal.CompensationScheduled) -> None:
-    step = run.move(event.step, "undo")
+    if run.late is not None and run.steps[event.step].state is UNDONE:
+        step = late.begin_again(run, event)
+    else:
+        step = run.move(event.step, "undo")
     step.attempts, step.failures, step.retry_at, step.lost = 0, 0, event.due, 0
 
 
 def _compensation_completed(run: RunState, event: journal.CompensationCompleted) -> None:
     step = run.move(event.step, "undone")
     step.attempts, step.unknown = event.attempt, False
-    run.undone.append(step.name)
+    if run.late is None or not late.settle_again(run, event.step):
+        run.undone.append(step.name)
     run.parked.pop(event.step, None)
 
 
@@ -157,6 +172,8 @@ def _compensation_skipped(run: RunState, event: journal.CompensationSkipped) -> 
     step = run.move(event.step, "left open" if event.residue else "undo skipped")
     step.residue = tuple(event.residue)
     run.parked.pop(event.step, None)
+    if run.late is not None:
+        late.leave_open(run, event.step)
 
 
 def _run_parked(run: RunState, event: journal.RunParked) -> None:
@@ -262,6 +279,10 @@ def _undo_requested(run: RunState, event: journal.UndoRequested) -> None:
 
 def _honest(run: RunState, event: journal.Ending) -> bool:
     """Whether everything that a rollback has to undo is undone, or said to be left open (G1)."""
+    if run.late is not None and late.is_open(run.late):
+        return False
+    if not run.rolling_back:
+        return True
     left = {
         RESIDUE if step.residue else step.state
         for step in run.steps.values()
@@ -282,8 +303,10 @@ def _ended(run: RunState, event: journal.Ending) -> None:
         raise run.misplaced(event)
     if run.terminating == "at once":
         run.parked.clear()
-    elif run.in_flight or run.rolling_back is completed or (run.rolling_back and not _honest(run, event)):
+    elif run.in_flight or run.rolling_back is completed or not _honest(run, event):
         raise run.misplaced(event)
+    if run.late is not None:
+        late.close(run)
     run.status_, run.ended_at = ENDINGS[type(event)], run.clock
     run.timers.clear()
     run.awaited = ()
@@ -297,6 +320,7 @@ FOLDS: dict[type[journal.Event], Callable[[RunState, Any], None]] = {
     journal.ChildScheduled: _child_scheduled,
     journal.StepCompleted: _step_completed,
     journal.AttemptFailed: _attempt_failed,
+    journal.AttemptEndedLate: late.take,
     journal.StepPending: _step_pending,
     journal.CompletionArrived: _completion_arrived,
     journal.ProbeAnswered: _probe_answered,
@@ -330,6 +354,10 @@ FOLDS: dict[type[journal.Event], Callable[[RunState, Any], None]] = {
 }
 
 
+REOPENING = frozenset({journal.UndoRequested, journal.AttemptEndedLate})
+"""What may still be recorded of a run that has ended."""
+
+
 def apply(run: RunState, event: journal.Event) -> None:
     """Take in one event of a journal.
 
@@ -337,7 +365,7 @@ def apply(run: RunState, event: journal.Event) -> None:
         JournalCorrupt: it cannot follow the ones before it.
     """
     kind = type(event)
-    ended = run.status_ is not None and kind is not journal.UndoRequested
+    ended = run.status_ is not None and kind not in REOPENING
     begins = kind is journal.RunStarted or (kind is journal.RunContinued and not run.id)
     if ended or bool(run.id) is begins:
         raise run.misplaced(event)

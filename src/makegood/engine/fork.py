@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from makegood.engine import journal
-from makegood.engine.folds import apply
+from makegood.engine.folds import DEADLINE, apply
+from makegood.engine.late import still_running
 from makegood.engine.run import DONE, UNDO_EXHAUSTED, UNDOING, RunState
 from makegood.errors import NotPossible
 
@@ -39,7 +40,7 @@ def forked(
         if isinstance(event, (journal.StepScheduled, journal.ChildScheduled, journal.RollbackRegistered))
         and event.step == number
     )
-    taken = events[:cut]
+    taken = [event for event in events[:cut] if not _is_of_time_limit(event)]
     obstacle = _obstacle(_folded(taken), ended)
     if obstacle:
         raise NotPossible(
@@ -58,6 +59,11 @@ def forked(
         why=why,
     )
     return fork, [fork, *taken[1:]]
+
+
+def _is_of_time_limit(event: journal.AnyEvent) -> bool:
+    """Of the workflow's, which was the other run's alone."""
+    return isinstance(event, (journal.TimerStarted, journal.TimerFired)) and event.timer == DEADLINE
 
 
 def _up_to(forks: Iterable[tuple[str, int]], last: int) -> list[tuple[str, int]]:
@@ -92,6 +98,8 @@ def _obstacle(before: RunState, ended: RunState) -> str:
     """Why what was recorded until then cannot be taken over; "" if it can."""
     if before.cancel_requested:
         return "the run had been cancelled before that"
+    for record in still_running(before):
+        return f"an attempt of step {record.number} ({record.name}) went on at that moment, and may take effect late"
     for record in before.steps.values():
         if record.child:
             return f"before that it had the child run {record.child}, which is a part of this run"

@@ -7,7 +7,7 @@ A decision becomes a command by being durable: the worker carries out an entry's
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -26,7 +26,7 @@ class RunStarted(Event, frozen=True):
     """``parent``: the run whose step ``parent_step`` this one is; ``version``: of the workflow's code.
 
     ``forks``: what the steps up to these numbers did, after those of the one before, was done by these runs; ``by`` and
-    ``why``: who forked it.
+    ``why``: who forked it. ``deadline``: when the workflow's time is over (0: never), of all legs together.
     """
 
     id: str
@@ -38,6 +38,7 @@ class RunStarted(Event, frozen=True):
     forks: list[tuple[str, int]] = []
     by: str = ""
     why: str = ""
+    deadline: float = 0.0
 
 
 class StepCompleted(Event, frozen=True):
@@ -53,7 +54,8 @@ class AttemptFailed(Event, frozen=True):
     """An attempt of a step (or of its compensation, if that is under way) ended without a result.
 
     ``unknown``: nobody knows whether it took effect. ``lost``: the process died; does not count against the retries.
-    ``fatal``: trying again is pointless.
+    ``fatal``: trying again is pointless. ``running``: it was given up on and could not be stopped; it may still take
+    effect (``AttemptEndedLate``). ``heartbeat``: the last details that it reported, for the next attempt.
     """
 
     step: int
@@ -64,6 +66,22 @@ class AttemptFailed(Event, frozen=True):
     lost: bool = False
     fatal: bool = False
     retry_at: float = 0.0
+    running: bool = False
+    heartbeat: msgspec.Raw = NULL
+
+
+class AttemptEndedLate(Event, frozen=True):
+    """An attempt that was given up on has ended after all: with a ``result``, or a ``failure``. Never the step's result.
+
+    ``unknown``: the failure does not tell whether it took effect. ``undo``: it was one of the compensation.
+    """
+
+    step: int
+    attempt: int
+    result: msgspec.Raw = NULL
+    failure: Failure | None = None
+    unknown: bool = False
+    undo: bool = False
 
 
 class StepPending(Event, frozen=True):
@@ -346,6 +364,7 @@ Fact: TypeAlias = (
     RunStarted
     | StepCompleted
     | AttemptFailed
+    | AttemptEndedLate
     | StepPending
     | CompletionArrived
     | ProbeAnswered
@@ -388,31 +407,7 @@ Decision: TypeAlias = (
 )
 AnyEvent: TypeAlias = Fact | Decision
 
-DECISIONS: frozenset[type[Event]] = frozenset(
-    {
-        StepScheduled,
-        ChildScheduled,
-        StepCancelled,
-        TimerStarted,
-        TimerCancelled,
-        Patched,
-        RunContinued,
-        RollbackRegistered,
-        Pivoted,
-        SagaRollbackStarted,
-        UpdateAnswered,
-        ViewUpdated,
-        SignalsAwaited,
-        SignalsLeft,
-        RollbackStarted,
-        CompensationScheduled,
-        RunCompleted,
-        RunFailed,
-        RunCompensated,
-        RunCancelled,
-        RunTerminated,
-    }
-)
+DECISIONS: frozenset[type[Event]] = frozenset(get_args(Decision))
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -69,7 +69,13 @@ def continued(run: RunState, program: Program, continuation: Continued) -> journ
     view = {} if run.view is None else {name: raw for name, raw in run.view.fields.items() if name != PENDING}
     return journal.RunContinued(
         journal.RunStarted(
-            run.id, run.workflow, continuation.arguments, run.parent, run.parent_step, run.version
+            run.id,
+            run.workflow,
+            continuation.arguments,
+            run.parent,
+            run.parent_step,
+            run.version,
+            deadline=run.deadline,
         ),
         run.started_at,
         run.leg + 1,

@@ -9,6 +9,7 @@ import msgspec
 from makegood.definition.keys import checked_text
 from makegood.definition.payload import NULL
 from makegood.engine import journal
+from makegood.engine.late import facts_of_late_end
 from makegood.engine.pending import arrival
 from makegood.engine.run import EXHAUSTED, RunState, Status
 from makegood.errors import NotPossible
@@ -33,6 +34,7 @@ Action: TypeAlias = Literal[
     "update",
     "complete",
     "fail",
+    "late",
 ]
 
 
@@ -42,7 +44,8 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     ``step`` names the parked step, "" for the only one, or the last one that a rollback keeps. JSON: ``arguments``, what a
     step is retried with instead of its own; ``result``, what it is resolved with, or what a signal or an update carries.
     ``compensate``: what was done is to be undone, for ``terminate``. ``name`` and ``id`` are the signal's or the update's.
-    ``attempt``, ``failure`` and ``fatal`` are an external completion's, whose ``step`` is a number.
+    ``attempt``, ``failure`` and ``fatal`` are an external completion's, whose ``step`` is a number. So is that of an
+    attempt that ended ``late``, with a ``result`` or a ``failure``; ``compensate`` says that it was one of the undo.
     """
 
     action: Action
@@ -57,6 +60,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     failure: Failure | None = None
     fatal: bool = False
     arguments: msgspec.Raw = NULL
+    unknown: bool = False
 
     def __post_init__(self) -> None:
         """Refuse texts that no journal could hold: UsageError."""
@@ -74,9 +78,13 @@ def facts_for(request: Request, run: RunState) -> list[journal.AnyEvent]:
         NotPossible: the run's state does not admit it.
     """
     match request.action:
+        case "late":
+            return facts_of_late_end(request, run)
         case "cancel" | "terminate" | "pause" | "signal" | "update" | "complete" | "fail":
             if run.status_ is not None:
                 raise has_ended(request, run.id, run.status_)
+            if run.is_reopened and not (request.action == "terminate" and not request.compensate):
+                raise _is_reopened(request, run)
             return WHENEVER[request.action](request, run)
         case "resume":
             if run.paused is None:
@@ -133,6 +141,13 @@ def _not_to_be_resumed(run: RunState) -> NotPossible:
     hint = "To help a parked step on: retry, skip or resolve." if run.parked else "It goes on by itself."
     return NotPossible(
         f"run {run.id} cannot resume: it is {run.status}, and its code fits its journal. {hint}"
+    )
+
+
+def _is_reopened(request: Request, run: RunState) -> NotPossible:
+    return NotPossible(
+        f"run {run.id} had ended: what took effect late is being undone, and it takes no {request.action}. "
+        "What is possible in every state: terminate."
     )
 
 

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from makegood.engine import journal
+from makegood.engine.folds import DEADLINE
 from makegood.engine.nested import SagaUndone
 from makegood.errors import ChildFailed, StepFailed
 from makegood.failure import Failure
 
 if TYPE_CHECKING:
     from makegood.engine.recording import Recording
+    from makegood.engine.run import RunState
 
 NO_FAILURE = Failure("", "")
 
@@ -43,12 +45,27 @@ def _on_undo_requested(execution: Recording, _fact: journal.UndoRequested) -> No
 def _on_run_started(execution: Recording, fact: journal.RunStarted) -> None:
     program = execution.program
     program.run_id, program.state = fact.id, execution.state
+    if fact.deadline:
+        program.decisions.append(journal.TimerStarted(DEADLINE, fact.deadline))
     program.start(fact.input)
 
 
 def _on_run_continued(execution: Recording, fact: journal.RunContinued) -> None:
     execution.program.begin_leg(fact)
     _on_run_started(execution, fact.started)
+
+
+def _on_timer_fired(execution: Recording, fact: journal.TimerFired) -> None:
+    if fact.timer != DEADLINE:
+        execution.program.fire(fact.timer)
+    elif execution.state.overdue:
+        execution.program.cancel(out_of_time(execution.state).message)
+
+
+def out_of_time(run: RunState) -> Failure:
+    """Why a run is rolled back whose workflow's own time is over."""
+    limit_seconds = run.deadline - run.started_at
+    return Failure("TimeoutError", f"workflow {run.workflow} was not done within {limit_seconds:g} s")
 
 
 def _on_probe_answered(execution: Recording, fact: journal.ProbeAnswered) -> None:
@@ -77,7 +94,7 @@ REACTIONS: dict[type[Any], Callable[[Recording, Any], None]] = {
     journal.ChildFailed: _on_child_failed,
     journal.UndoRequested: _on_undo_requested,
     journal.ProbeAnswered: _on_probe_answered,
-    journal.TimerFired: lambda execution, fact: execution.program.fire(fact.timer),
+    journal.TimerFired: _on_timer_fired,
     journal.SignalReceived: lambda execution, fact: execution.program.deliver(fact),
     journal.CancelRequested: _on_cancel_requested,
     journal.UpdateAccepted: lambda execution, fact: execution.program.accept_update(fact),

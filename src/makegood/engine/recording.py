@@ -14,9 +14,10 @@ from makegood.definition.payload import NULL
 from makegood.definition.retry import wait_before
 from makegood.engine import journal
 from makegood.engine.folds import FOLDS
+from makegood.engine.late import ending_again, holds_up, next_undo
 from makegood.engine.legs import continued, refusal, standing
 from makegood.engine.nested import SagaUndone, undone
-from makegood.engine.reactions import NO_FAILURE, REACTIONS
+from makegood.engine.reactions import NO_FAILURE, REACTIONS, out_of_time
 from makegood.engine.run import UNDO_EXHAUSTED, UNDOING, RunState
 from makegood.engine.saga import cause, ending_of_rollback, termination, undo_plan
 from makegood.errors import NotDurable, PayloadError
@@ -100,7 +101,7 @@ class Recording(msgspec.Struct, gc=False, eq=False):
                         FOLDS[type(decision)](self.state, decision)
                 (self.events if self._expected is None else self._expected).extend(program.decisions)
                 program.decisions.clear()
-        if program.winding_up:
+        if program.winding_up or self.state.late is not None:
             self._wind_up()
 
     def pause(self) -> None:
@@ -126,9 +127,15 @@ class Recording(msgspec.Struct, gc=False, eq=False):
     # ---- coming to an end ----------------------------------------------------------------------------------------
 
     def _wind_up(self) -> None:
-        """Undo the nested sagas that failed; if the program is over, end the run."""
+        """Undo what took effect late, then the nested sagas that failed; if the program is over, end the run."""
         if self._catching_up:  # the program may be over before it has been told everything
             return
+        if self.state.late is not None:
+            again = next_undo(self.state, self.state.late)
+            if again is not None:
+                if again:
+                    self._decide(self._scheduled_undo(again))
+                return
         for saga in self.program.rollbacks:
             if undone(saga, self.state, self._decide, self._scheduled_undo):
                 self._react(SagaUndone(saga))  # and so come back here
@@ -161,8 +168,8 @@ class Recording(msgspec.Struct, gc=False, eq=False):
         if self._undo_plan:
             self._undoing = self._undo_plan.pop()
             self._decide(self._scheduled_undo(self._undoing.number))
-        elif state.rolling_back:
-            self._end(ending_of_rollback(state, cancelled=state.cancelled))
+        elif state.rolling_back or state.is_reopened:
+            self._end_undone()
         elif state.cancel_requested or state.terminating:
             self._undo_plan = (
                 None  # since the workflow has returned, while what it had given up on was being undone
@@ -171,11 +178,19 @@ class Recording(msgspec.Struct, gc=False, eq=False):
         else:
             self._complete()
 
-    def _complete(self) -> None:
-        if self.program.continuation is not None:
-            self._continue(self.program.continuation)
+    def _end_undone(self) -> None:
+        """Nothing is left to undo."""
+        state = self.state
+        if state.late is not None and state.late.ending is not None:
+            self._decide(ending_again(state, state.late.ending))
         else:
+            self._end(ending_of_rollback(state, cancelled=state.cancelled))
+
+    def _complete(self) -> None:
+        if self.program.continuation is None:
             self._end(journal.RunCompleted(self._result))
+        elif not holds_up(self.state):
+            self._continue(self.program.continuation)
 
     def _continue(self, continuation: Continued) -> None:
         """Go on as new: a fresh state, and a fresh program."""
@@ -220,11 +235,11 @@ class Recording(msgspec.Struct, gc=False, eq=False):
 
     def _begin_ending(self) -> None:
         error = self.program.error
-        cancelled = self.state.cancel_requested
+        cancelled, overdue = self.state.cancel_requested, self.state.overdue
         if self.program.continuation is not None:
             left = standing(self.state)
             error = refusal(self.state, left) if left else None
-        elif error is None and not (cancelled or self.state.terminating):
+        elif error is None and not (cancelled or overdue or self.state.terminating):
             try:
                 self._result = self.workflow.signature.encode_result(self.program.value)
             except PayloadError as unusable:
@@ -238,6 +253,8 @@ class Recording(msgspec.Struct, gc=False, eq=False):
             self._decide(
                 journal.RollbackStarted(Failure("Cancelled", self.state.cancel_reason), cancelled=True)
             )
+        elif overdue:
+            self._decide(journal.RollbackStarted(out_of_time(self.state)))
         elif error is not None:
             self._decide(journal.RollbackStarted(*cause(error)))
         self._undo_plan = undo_plan(self.state)

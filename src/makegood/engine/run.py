@@ -12,6 +12,8 @@ A step:
                                      ├─ StepSkipped ─▶ SKIPPED
                                      └─ OperatorActed: retry ─▶ OPEN
     DONE | FAILED | SKIPPED ──CompensationScheduled──▶ UNDOING ──CompensationCompleted──▶ UNDONE
+                                                          ▲ (again, after AttemptEndedLate)  │
+                                                          └──────────────────────────────────┘
     UNDOING ──AttemptFailed: give up──▶ UNDO_EXHAUSTED ─┬─ OperatorActed: retry ─▶ UNDOING
                                                         ├─ CompensationCompleted ─▶ UNDONE
                                                         └─ CompensationSkipped ───▶ RESIDUE
@@ -23,6 +25,7 @@ A run:
     RUNNING ──RollbackStarted──▶ COMPENSATING ──▶ COMPENSATED | FAILED | CANCELLED | TERMINATED
        └──────RunCompleted──────▶ COMPLETED       ▲
                                       └──UndoRequested (of a child only)
+    an ended one ──AttemptEndedLate──▶ COMPENSATING, for what took effect late, and then ended as before (``engine.late``)
     any of these but the ended ──OperatorActed: terminate──▶ TERMINATED, at once or after a rollback
     PARKED while a step is EXHAUSTED or UNDO_EXHAUSTED and waits for an operator, or the code does not fit the journal.
     PAUSED from OperatorActed: pause to OperatorActed: unpause, or until it is cancelled or terminated.
@@ -97,6 +100,7 @@ STEP_TRANSITIONS: dict[tuple[StepState, str], StepState] = {
     (UNDO_EXHAUSTED, "undone"): UNDONE,
     (UNDO_EXHAUSTED, "undo skipped"): RESIDUE,
     (UNDO_EXHAUSTED, "reopened"): UNDOING,
+    (UNDONE, "undo again"): UNDOING,
 }
 IN_FLIGHT = frozenset({OPEN, PENDING, PROBING, EXHAUSTED})
 LEFT = frozenset({UNDOING, UNDO_EXHAUSTED, RESIDUE})
@@ -179,6 +183,21 @@ class View(msgspec.Struct, frozen=True, gc=False):
     open: list[int] = []
 
 
+class Late(msgspec.Struct, frozen=True):
+    """What is known of attempts that were given up on while they went on. Steps by number (``engine.late``)."""
+
+    running: frozenset[tuple[int, int, bool]] = (
+        frozenset()
+    )  # step, attempt, and whether it is one of the undo
+    happened: dict[
+        int, msgspec.Raw | None
+    ] = {}  # steps that took effect late, or may have (None), and the result
+    due: tuple[int, ...] = ()  # steps to be undone again
+    again: int = 0  # the one that is being undone again
+    rounds: dict[int, int] = {}  # how often each was undone again
+    ending: journal.Ending | None = None  # of a run that was reopened
+
+
 class RunState(msgspec.Struct, gc=False):
     """A run as a fold over its events. Used live, in replay and to describe a run whose code is not at hand."""
 
@@ -221,6 +240,12 @@ class RunState(msgspec.Struct, gc=False):
     view: View | None = None
     updates: dict[str, UpdateRecord] | None = None  # by id
     result: msgspec.Raw | None = None
+    deadline: float = 0.0  # when the workflow's time is over (0: never)
+    overdue: bool = False  # it was, and the run could still be rolled back
+    late: Late | None = None
+    heartbeats: dict[tuple[int, bool], msgspec.Raw] | None = (
+        None  # the last details, by step and whether of its undo
+    )
 
     @property
     def status(self) -> Status:
@@ -230,7 +255,13 @@ class RunState(msgspec.Struct, gc=False):
             return Status.PAUSED
         if self.parked:
             return Status.PARKED
-        return Status.COMPENSATING if self.rolling_back or self.terminating else Status.RUNNING
+        making_good = self.rolling_back or self.terminating or (self.late is not None and self.is_reopened)
+        return Status.COMPENSATING if making_good else Status.RUNNING
+
+    @property
+    def is_reopened(self) -> bool:
+        """Whether it had ended, and what took effect since is being undone."""
+        return self.late is not None and self.late.ending is not None
 
     @property
     def is_undoing(self) -> bool:

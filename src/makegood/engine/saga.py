@@ -38,8 +38,11 @@ def cause(error: BaseException) -> tuple[Failure, str]:
 
 def termination(run: RunState) -> journal.RunTerminated:
     """The end of a run at this moment, with what it leaves behind."""
+    due = () if run.late is None else run.late.due
     open_ = [
-        step for step in run.steps.values() if step.residue or (step.undoable and step.may_stand(run.clock))
+        step
+        for step in run.steps.values()
+        if step.residue or (step.undoable and (step.may_stand(run.clock) or step.number in due))
     ]
     return journal.RunTerminated(
         [*run.residue_before, *(name for step in open_ for name in step.open_effects)]

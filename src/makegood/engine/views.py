@@ -22,7 +22,7 @@ def view_of(run: RunState) -> dict[str, Any]:
     """The run's view: plain JSON values, a new dictionary each time."""
     steps, published = run.steps.values(), run.view if run.view is not None else View({})
     fields = {name: msgspec.json.decode(raw) for name, raw in published.fields.items()}
-    if run.rolling_back or run.status_ is not None:
+    if run.rolling_back or run.status_ is not None or run.is_reopened:
         pending = []
     elif PENDING in fields:
         since = [step for step in steps if step.number > published.after or step.number in published.open]

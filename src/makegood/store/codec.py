@@ -42,7 +42,8 @@ def chained(previous_hash: bytes, data: bytes) -> bytes:
 def submission(workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw, at: float) -> Write:
     """What creates a run that a worker is to adopt."""
     name, version = workflow.name, workflow.version
-    entry = Entry(at, 0, [RunStarted(run_id, name, arguments, version=version)])
+    started = RunStarted(run_id, name, arguments, version=version, deadline=workflow.deadline(at))
+    entry = Entry(at, 0, [started])
     sealed = seal(entry, 1, FIRST_HASH)
     return Write(None, run_id, name, "RUNNING", at, None, True, sealed, version=version)
 

@@ -93,7 +93,7 @@ class Children:
         """A child's ending is durable."""
         state = child.state
         parent = self._worker.runs.get(state.parent)
-        if parent is None:
+        if parent is None or state.late is not None:  # it may have ended once more
             self.look(state.parent, state.parent_step)
         else:
             self._tell(parent, state.parent_step, state)
@@ -201,13 +201,17 @@ class Children:
     async def _reopen(self, parent: LiveRun, row: RunRow, child: RunState) -> None:
         """Record in an ended child's journal that it is to be undone, whether or not its code still fits; then load it."""
         worker = self._worker
-        last = (await worker.store.journal(row.key, after=await worker.store.length(row.key) - 1))[0]
-        at = max(worker.now(), child.clock)
-        entry = journal.Entry(at, worker.epoch, [journal.UndoRequested(parent.id)])
-        sealed = seal(entry, last.number + 1, last.hash)
-        status = Status.COMPENSATING
-        write = Write(row.key, row.id, row.workflow, status, row.started_at, None, True, sealed)
-        await worker.store.commit(worker.epoch, [write])
+        async with worker.recovery.alone(row.id):
+            newest = await worker.store.find(row.id)
+            if newest is None or newest.ended_at is None:
+                return  # reopened already, because of a late result: this is looked at again when it has ended
+            last = (await worker.store.journal(row.key, after=await worker.store.length(row.key) - 1))[0]
+            at = max(worker.now(), child.clock)
+            entry = journal.Entry(at, worker.epoch, [journal.UndoRequested(parent.id)])
+            sealed = seal(entry, last.number + 1, last.hash)
+            status = Status.COMPENSATING
+            write = Write(row.key, row.id, row.workflow, status, row.started_at, None, True, sealed)
+            await worker.store.commit(worker.epoch, [write])
         await self._load(row.id)
 
     def _knows_workflow(self, parent: LiveRun, record: StepRecord) -> bool:

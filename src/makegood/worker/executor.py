@@ -16,10 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from makegood.definition.attempt import Attempt, current_attempt
 from makegood.definition.keys import step_key
+from makegood.engine.late import known_result
 from makegood.failure import Failure
+from makegood.worker.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import msgspec
 
     from makegood.definition.step import Step
     from makegood.engine.run import StepRecord
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 LANES_LIMIT = 2_000
 THREADS_LIMIT = 64
 ATTEMPTS_PER_TURN = 250
+OBEY_SECONDS = 0.1  # a coroutine that is stopped may clean up for so long before it is given up on
 CLEAN_CONTEXT_LENGTH = 1  # a lane's context holds the current attempt, and nothing of the user's
 
 
@@ -39,16 +44,25 @@ class Job(Attempt):
 
     __slots__ = (
         "cancelled",
+        "clock",
         "definition",
+        "details",
         "is_async",
         "is_plain",
         "kind",
         "lane",
+        "overdue",
         "record",
         "run",
+        "seen_at",
         "timed_out",
         "timeout_seconds",
     )
+
+    clock: Callable[[], float]  # set where silence matters, as is ``seen_at``
+    details: msgspec.Raw  # of its last heartbeat, if it gave any
+    overdue: str  # why its time is over, once it is
+    seen_at: float
 
     def __init__(
         self,
@@ -62,6 +76,8 @@ class Job(Attempt):
         self.step_name = record.name
         self.number = record.attempts + 1
         self.undo = kind == "undo"
+        if self.undo and run.state.late is not None:
+            self.undo += run.state.late.rounds.get(record.number, 0)
         self.revision = record.revision
         self.run = run
         self.record = record
@@ -71,7 +87,11 @@ class Job(Attempt):
             self.is_async, self.timeout_seconds = definition.is_async, definition.options_.timeout_seconds
         else:
             self.is_async, self.timeout_seconds = definition.manner(kind)
-        self.is_plain = self.is_async and self.timeout_seconds is None
+        self.is_plain = (
+            self.is_async
+            and self.timeout_seconds is None
+            and definition.options_.heartbeat_timeout_seconds is None
+        )
         self.cancelled = False
         self.timed_out = False
         self.lane: asyncio.Task[None] | None = None
@@ -85,19 +105,52 @@ class Job(Attempt):
         """Call the user's function: a coroutine if ``is_async``, otherwise the value."""
         if self.kind == "do":
             return self.definition.signature.call(self.record.arguments)
-        return self.definition.call(self.kind, self.record.arguments, self.record.result)
+        return self.definition.call(
+            self.kind, self.record.arguments, known_result(self.run.state, self.record)
+        )
+
+    @property
+    def heartbeat_seconds(self) -> float | None:
+        """How long it may be silent."""
+        return self.definition.options_.heartbeat_timeout_seconds if self.kind == "do" else None
+
+    @property
+    def last_heartbeat(self) -> msgspec.Raw | None:
+        heartbeats = self.run.state.heartbeats
+        return None if heartbeats is None else heartbeats.get((self.step_number, self.kind == "undo"))
+
+    def beat(self, details: msgspec.Raw | None) -> None:
+        if self.cancelled or self.timed_out:
+            raise asyncio.CancelledError(
+                f"attempt {self.number} of step {self.step_name} is no longer wanted"
+            )
+        if details is not None:
+            self.details = details
+        clock = getattr(self, "clock", None)
+        if clock is not None:
+            self.seen_at = clock()
+
+
+class NeverBegan(Exception):
+    """The attempt was given up on before a thread was free for it."""
 
 
 class Executor:
-    """Makes attempts and reports each as ``returned(job, value)`` or ``raised(job, error)``."""
+    """Makes attempts and reports each as ``returned(job, value)`` or ``raised(job, error)``.
+
+    One that was stopped and goes on all the same is ``given_up(job)`` before that: whoever waits for it need not.
+    """
 
     def __init__(
         self,
         returned: Callable[[Job, Any], None],
         raised: Callable[[Job, BaseException], None],
+        given_up: Callable[[Job], None],
     ) -> None:
         self._returned = returned
         self._raised = raised
+        self._given_up = given_up
+        self._in_threads: set[Job] = set()
         self._jobs: deque[Job] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._lanes: set[asyncio.Task[None]] = set()
@@ -122,7 +175,7 @@ class Executor:
                 self._jobs.remove(job)
             return False
         job.cancelled = True
-        job.lane.cancel()
+        self._stop(job)
         return True
 
     async def drain(self, grace_seconds: float) -> None:
@@ -137,10 +190,13 @@ class Executor:
             except TimeoutError:
                 pass
         self._cut_off = True
+        for job in self._in_threads:
+            job.timed_out, job.overdue = True, "its engine was closed"
         lanes = list(self._lanes)
         for lane in lanes:
             lane.cancel()
-        await asyncio.gather(*lanes, return_exceptions=True)
+        if lanes:
+            await asyncio.wait(lanes, timeout=OBEY_SECONDS)  # an attempt that does not obey is left behind
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _wake(self) -> None:
@@ -208,19 +264,39 @@ class Executor:
 
     async def _apart(self, job: Job) -> Any:
         """An attempt with a time limit, or in a thread, or both."""
-        if job.timeout_seconds is None:
-            return await self._in_thread(job)
+        watch = Watch(self._loop, job, self._stop)
         try:
-            async with asyncio.timeout(job.timeout_seconds) as scope:
-                return await (job.call() if job.is_async else self._in_thread(job))
+            return await (job.call() if job.is_async else self._in_thread(job))
+        except asyncio.CancelledError:
+            if job.timed_out and not job.cancelled:
+                raise TimeoutError from None
+            raise
         finally:
-            job.timed_out = scope.expired()
+            watch.stop()
+            if job.timed_out and job.is_async and job.lane is not None:
+                job.lane.uncancel()
 
     async def _in_thread(self, job: Job) -> Any:
-        return await self._loop.run_in_executor(self._threads, contextvars.copy_context().run, _called, job)
+        self._in_threads.add(job)
+        try:
+            return await self._loop.run_in_executor(
+                self._threads, contextvars.copy_context().run, _called, job
+            )
+        finally:
+            self._in_threads.discard(job)
+
+    def _stop(self, job: Job) -> None:
+        """Have an attempt end. A thread cannot be told; a coroutine is, and given up on if it does not obey."""
+        if not job.is_async:
+            self._loop.call_soon(self._given_up, job)
+        elif job.lane is not None:
+            job.lane.cancel()
+            self._loop.call_later(OBEY_SECONDS, self._given_up, job)
 
 
 def _called(job: Job) -> Any:
+    if job.cancelled or job.timed_out:
+        raise NeverBegan("no thread was free for it in time")
     try:
         return job.call()
     except StopIteration as error:  # which no future can hold
@@ -230,7 +306,7 @@ def _called(job: Job) -> Any:
 def failure_of(job: Job, error: BaseException) -> Failure:
     """What to record of a failed attempt."""
     if job.timed_out:
-        return Failure("TimeoutError", f"no answer within {job.timeout_seconds:g} s")
+        return Failure("TimeoutError", job.overdue)
     if job.cancelled:
         return Failure("Cancelled", "the workflow no longer waited for it")
     return Failure.of(error)

@@ -24,7 +24,7 @@ _decoder = msgspec.json.Decoder(Request)
 
 
 class NotYet(Exception):
-    """A signal to a run that cannot be driven now stays in the inbox until it can."""
+    """A signal, or a late result, to a run that cannot be driven now stays in the inbox until it can."""
 
 
 class Inbox:
@@ -93,6 +93,8 @@ class Inbox:
             request = _decoder.decode(posted.data)
         except msgspec.MsgspecError as error:
             raise NotPossible(f"the request cannot be read: {error}.") from error
+        if request.action == "late" and request.id == str(self._worker.epoch):
+            raise NotYet  # the attempt goes on, in this process
         return await self._recovery.request(posted.run_id, request, [answer])
 
 

@@ -31,7 +31,7 @@ from makegood.worker.dispatch import resume
 from makegood.worker.inbox import Inbox, NotYet
 from makegood.worker.live import LiveRun
 from makegood.worker.reader import Reader
-from makegood.worker.termination import abandoned, is_being_undone, terminate
+from makegood.worker.termination import abandoned, is_being_undone, record_after_end, terminate
 from makegood.worker.timers import Alarm
 
 if TYPE_CHECKING:
@@ -131,14 +131,14 @@ class Recovery:
 
     async def load(self, row: RunRow, *, woken: bool = False) -> LiveRun | None:
         """The run in memory, taken in if need be; None if it cannot go on. ``woken``: its row was asleep, and is not now."""
-        async with self._alone(row.id) as waited:
+        async with self.alone(row.id) as waited:
             newest = await self._worker.store.find(row.id) if waited else row
             if row.id not in self._worker.runs and newest is not None and newest.ended_at is None:
                 await self.take_in(row, woken=woken)
         return self._worker.runs.get(row.id)
 
     @contextlib.asynccontextmanager
-    async def _alone(self, run_id: str) -> AsyncIterator[bool]:
+    async def alone(self, run_id: str) -> AsyncIterator[bool]:
         """While a run that is not in memory is seen to, nobody else does; whether somebody else just has."""
         waited = False
         while run_id in self._loading:
@@ -276,8 +276,13 @@ class Recovery:
         """
         worker = self._worker
         run = worker.runs.get(run_id)
+        if request.action == "late" and run is not None and run.state.status_ is not None:
+            await worker.committer.flushed()
+            run = worker.runs.get(run_id)
         if run is None:
             found = await self._found(run_id, request)
+            if not isinstance(found, LiveRun) and found.ended_at is not None:
+                return await self._request_ended(found, request, answers)
             if not isinstance(found, LiveRun):
                 return await self._request_unfit(found, request, answers)
             run = found
@@ -290,7 +295,7 @@ class Recovery:
         Its journal is read while nobody else may take it in, so that nothing is added to it meanwhile.
         """
         worker = self._worker
-        async with self._alone(run_id):
+        async with self.alone(run_id):
             run = worker.runs.get(run_id)
             if run is not None:
                 return run
@@ -299,17 +304,36 @@ class Recovery:
                 raise not_found(run_id)
             row = stored.row
             if row.ended_at is not None:
+                if request.action == "late":
+                    return row
                 raise has_ended(request, run_id, row.status)
             known = worker.registry.knows(row.workflow, row.version) and run_id not in self.unfit
             if known and request.action != "terminate":
                 await self.take_in(row, sealed=stored.leg)
         return worker.runs.get(run_id, row)
 
+    async def _request_ended(self, row: RunRow, request: Request, answers: list[InboxAnswer]) -> bool:
+        """Record what became of an attempt after its run had ended, and go on with the run if that changes anything."""
+        store = self._worker.store
+        async with self.alone(row.id):
+            newest = await store.find(row.id)
+            if newest is not None and newest.ended_at is not None:
+                recorded = await record_after_end(self._worker, newest, request, answers)
+                newest = await store.find(row.id)
+            else:
+                recorded = None
+        if recorded is None:
+            return await self.request(row.id, request, answers)
+        if newest is not None and newest.ended_at is None:
+            if self._worker.registry.knows(row.workflow, row.version):
+                await self.load(newest)
+        return recorded
+
     async def _request_unfit(self, row: RunRow, request: Request, answers: list[InboxAnswer]) -> bool:
         """The same for a run that cannot be driven: its code is not here, or does not fit."""
         if request.action == "terminate":
             return await self._terminate(row, request, answers)
-        if request.action == "signal":
+        if request.action in ("signal", "late"):
             raise NotYet
         if request.action not in ("resume", "retry") or not self._worker.registry.knows(
             row.workflow, row.version
@@ -318,13 +342,13 @@ class Recovery:
                 f"run {row.id} cannot {request.action}: {self.why_not(row)} "
                 "What is possible in every state: terminate."
             )
-        async with self._alone(row.id):
+        async with self.alone(row.id):
             await self.take_in(row, journal.OperatorActed("resume", request.by, request.why))
         self.look()
         return False
 
     async def _terminate(self, row: RunRow, request: Request, answers: list[InboxAnswer]) -> bool:
-        async with self._alone(row.id):
+        async with self.alone(row.id):
             run = self._worker.runs.get(row.id)
             if run is not None:
                 self._worker.request(run, request, answers)

@@ -1,4 +1,4 @@
-"""Ending or undoing a run by its journal alone: evicted, unknown to this worker, unfit, poisonous, damaged."""
+"""Ending, undoing or reopening a run by its journal alone: evicted, unknown to this worker, unfit, poisonous, damaged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from makegood.engine.operator import facts_for
 from makegood.engine.run import RunState
 from makegood.engine.saga import termination
 from makegood.errors import JournalCorrupt, NotPossible
-from makegood.store.codec import FIRST_HASH, legible, seal, unseal
+from makegood.store.codec import FIRST_HASH, legible, seal, unseal, unseal_leg
 from makegood.store.protocol import Write
 from makegood.worker.live import LiveRun
 
@@ -86,6 +86,29 @@ def abandoned(worker: Worker, row: RunRow, sealed: Sequence[SealedEntry]) -> Liv
     run.last_status, run.leg, run.leg_entry = row.status, state.leg, row.leg_entry
     run.execution.go_on_undoing()
     return run
+
+
+async def record_after_end(
+    worker: Worker, row: RunRow, request: Request, answers: Sequence[InboxAnswer]
+) -> bool:
+    """Append to the journal of a run that has ended how an attempt ended late; whether that was not recorded before.
+
+    If something has to be undone because of it, the run is no longer ended: it is to be loaded.
+    """
+    sealed = await worker.store.journal(row.key, after=row.leg_entry - 2)
+    run = folded(unseal_leg(row.id, sealed, row.leg_entry))
+    facts = facts_for(request, run)
+    if not facts:
+        return False
+    run.clock = max(worker.now(), run.clock)
+    for fact in facts:
+        apply(run, fact)
+    entry = seal(journal.Entry(run.clock, worker.epoch, facts), sealed[-1].number + 1, sealed[-1].hash)
+    status, ended_at = run.status, run.ended_at
+    write = Write(row.key, row.id, row.workflow, status, row.started_at, ended_at, True, entry, answers)
+    await worker.store.commit(worker.epoch, [write])
+    worker.changes.tell(row.id)
+    return True
 
 
 def is_being_undone(entries: Iterable[journal.Entry]) -> bool:

@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from makegood.definition.completion import PENDING
+from makegood.definition.payload import NULL
 from makegood.definition.step import NotDone
 from makegood.engine import journal
 from makegood.engine.coroutine import CoroutineProgram
@@ -25,6 +26,7 @@ from makegood.worker.committer import Committer
 from makegood.worker.dispatch import HANDLERS
 from makegood.worker.eviction import Eviction
 from makegood.worker.executor import Executor, Job, failure_of
+from makegood.worker.late import LateResults
 from makegood.worker.live import NOTHING, LiveRun
 from makegood.worker.recovery import Recovery
 from makegood.worker.scheduler import Scheduler
@@ -79,7 +81,8 @@ class Worker:
         self.runs: dict[str, LiveRun] = {}
         self.starting: dict[str, LiveRun] = {}
         """Not durable yet, and perhaps never: another run may have the id, in the store or just being recovered."""
-        self.executor = Executor(self._returned, self._raised)
+        self.late = LateResults(self)
+        self.executor = Executor(self._returned, self._raised, self.late.give_up)
         self.recovery = Recovery(self)
         self.eviction = Eviction(self, waiting_limit)
         self.awaited: dict[str, list[asyncio.Future[RunState | None]]] = {}
@@ -109,7 +112,9 @@ class Worker:
         await self.executor.drain(grace_seconds)
         with contextlib.suppress(StoreError, TimeoutError):
             async with asyncio.timeout(max(grace_seconds, FLUSH_SECONDS)):
+                await self.late.settled()
                 await self.committer.flushed()
+        self.late.close()
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
@@ -355,7 +360,8 @@ class Worker:
     def _returned(self, job: Job, value: Any) -> None:
         run, step = job.run, job.step_number
         if run.jobs.get(step) is not job:
-            return  # nobody waits for it any more
+            self.late.returned(job, value)
+            return
         del run.jobs[step]
         execution = run.execution
         if job.kind == "undo" and value is not PENDING:
@@ -368,7 +374,7 @@ class Worker:
             try:
                 result = job.definition.signature.encode_result(value)
             except PayloadError as unusable:
-                self._failed(job, Failure.of(unusable, with_traceback=False), unknown=True, fatal=True)
+                self.failed(job, Failure.of(unusable, with_traceback=False), unknown=True, fatal=True)
                 return
             if job.kind == "do":
                 self.tell(run, execution.step_completed, step, job.number, result)
@@ -400,6 +406,7 @@ class Worker:
 
     def _raised(self, job: Job, error: BaseException) -> None:
         if job.run.jobs.get(job.step_number) is not job:
+            self.late.raised(job, error)
             return
         del job.run.jobs[job.step_number]
         options = job.definition.options_
@@ -412,17 +419,29 @@ class Worker:
             job.kind
         ):  # it was rolled back; what cannot be stored or is refused stays so
             unknown, fatal = False, fatal or isinstance(error, UsageError)
-        self._failed(job, failure_of(job, error), unknown=unknown, fatal=fatal)
+        self.failed(job, failure_of(job, error), unknown=unknown, fatal=fatal)
 
-    def _failed(self, job: Job, failure: Failure, *, unknown: bool, fatal: bool) -> None:
+    def failed(
+        self, job: Job, failure: Failure, *, unknown: bool, fatal: bool, running: bool = False
+    ) -> None:
+        """An attempt ended without a result, or (``running``) is no longer waited for."""
         execution = job.run.execution
         step, number, dice = job.step_number, job.number, self.dice()
+        heartbeat = getattr(job, "details", NULL)
         if job.record.state is PROBING:
             self.tell(job.run, lambda at: execution.probe_found_nothing(step, at, dice, failure))
         else:
             self.tell(
                 job.run,
                 lambda at: execution.attempt_failed(
-                    step, number, failure, at, dice, unknown=unknown, fatal=fatal
+                    step,
+                    number,
+                    failure,
+                    at,
+                    dice,
+                    unknown=unknown,
+                    fatal=fatal,
+                    running=running,
+                    heartbeat=heartbeat,
                 ),
             )
