@@ -22,7 +22,7 @@ from tests.faults.families import families, is_held_up_by_a_child
 from tests.faults.public import told_of
 from tests.faults.sagas import Terms
 from tests.faults.signals import check_signals
-from tests.faults.story import StepStory, Story, Violation, line_of
+from tests.faults.story import Fact, StepStory, Story, Violation, line_of
 
 STATUS_OF = {
     "RunCompleted": "COMPLETED",
@@ -127,7 +127,8 @@ def _keys(evidence: Evidence) -> Iterator[Violation]:
     key_of: dict[tuple[str, str, str], str] = {}
     user_of: dict[str, tuple[str, str, str]] = {}
     for call in evidence.calls:
-        user = (call.run_id, call.step, "undo" if call.direction == "undo" else "do")
+        making = call.key.rpartition("/undo")[2] if call.direction == "undo" else ""
+        user = (call.run_id, call.step, f"undo{making}" if call.direction == "undo" else "do")
         if key_of.setdefault(user, call.key) != call.key:
             yield Violation(
                 "I4", call.run_id, f"{call.direction} {call.step}: {key_of[user]} became {call.key}"
@@ -154,10 +155,20 @@ def _starts(story: Story, calls: list[Called], terms: Terms) -> Iterator[Violati
         if call.direction == "do":
             yield from _predecessors(call, story, terms)
         elif call.effect == "first":
-            last = undo_effects.get(line_of(story, step))
+            again = making_of(call) > 1
+            if making_of(call) > 1 + step.rounds:
+                yield Violation("I4", call.run_id, f"{call.step} is undone under {call.key} without need")
+            last = None if again else undo_effects.get(line_of(story, step))
             if last is not None and last.number < step.number:
                 yield Violation("I2", call.run_id, f"{call.step} was undone after {last.name}")
-            undo_effects[line_of(story, step)] = step
+            if not again:
+                undo_effects[line_of(story, step)] = step
+
+
+def making_of(call: Called) -> int:
+    """Which making of a compensation its key tells of: the first, or again."""
+    making = call.key.rpartition("/undo/")[2]
+    return int(making) if making.isdigit() else 1
 
 
 def _start(call: Called, step: StepStory, number: int) -> Iterator[Violation]:
@@ -167,6 +178,11 @@ def _start(call: Called, step: StepStory, number: int) -> Iterator[Violation]:
         yield Violation("I5", call.run_id, f"{what} with {len(intents)} durable intents")
     elif call.at < intents[-1][1]:
         yield Violation("I7", call.run_id, f"{what} comes {intents[-1][1] - call.at:g} s early")
+    reported = [details for ticket, details in step.heartbeats[call.direction] if 0 < ticket < call.ticket]
+    if reported and call.heartbeat_given != reported[-1]:
+        yield Violation(
+            "I3", call.run_id, f"{what} is given heartbeat {call.heartbeat_given}, recorded is {reported[-1]}"
+        )
     if call.direction == "do":
         if 0 < step.settled < call.ticket:
             yield Violation("I3", call.run_id, f"{what} after its outcome was recorded")
@@ -175,7 +191,7 @@ def _start(call: Called, step: StepStory, number: int) -> Iterator[Violation]:
     else:
         if 0 < step.undone < call.ticket:
             yield Violation("I3", call.run_id, f"{what} after it was recorded as undone")
-        if call.result_given != step.result:
+        if call.result_given != step.result and call.result_given not in step.late_results:
             yield Violation(
                 "I2", call.run_id, f"{what} is given {call.result_given!r}, recorded is {step.result!r}"
             )
@@ -214,7 +230,9 @@ def _standing(calls: list[Called], booked: Counter[tuple[str, str]]) -> Counter[
     for call in sorted(calls, key=lambda call: call.effect_ticket):
         if call.direction == "do" and call.effect == "first":
             standing[call.step] += 1
-        elif call.direction == "undo" and call.effect != "none":
+        elif (
+            call.direction == "undo" and call.effect == "first"
+        ):  # a repetition undoes nothing that came since
             standing[call.step] = 0
     return standing
 
@@ -235,6 +253,7 @@ def _ending(
             yield wrong(f"it is parked, but listed as {story.status}")
         return
     status = STATUS_OF[story.ending.event["event"]]
+    yield from map(wrong, _unsettled(story))
     yield from map(wrong, _mislisted(story, status))
     if story.terminated == "at once":
         yield from map(wrong, _concealed(story, standing))
@@ -249,6 +268,15 @@ def _ending(
     yield from map(wrong, _misnamed(story, status))
     if status == "COMPLETED":
         yield from map(wrong, _not_rolled_back(story, terms))
+
+
+def _unsettled(story: Story) -> Iterator[str]:
+    """Attempts that went on after they were given up on, and what they did late."""
+    for step in story.steps.values():
+        if step.undoable and step.given_up and story.terminated != "at once":
+            yield f"how attempts {step.given_up} of step {step.name} ended was never recorded"
+        if step.undo_due and story.terminated != "at once":
+            yield f"what step {step.name} did late was never undone again"
 
 
 def _not_rolled_back(story: Story, terms: Terms) -> Iterator[str]:
@@ -274,9 +302,10 @@ def _concealed(story: Story, standing: Counter[str]) -> Iterator[str]:
     residue = story.ending.event.get("residue", ())
     for step in story.steps.values():
         listed = any(name.split("/")[0] == step.name for name in residue)
-        if standing[step.name] and step.undoable and not (listed or step.by_operator):
+        late = bool(step.late_results)  # which the journal tells of behind its ending
+        if standing[step.name] and step.undoable and not (listed or late or step.by_operator):
             yield f"the effect of {step.name} stands, and is not listed as left open"
-        if step.undone and listed:
+        if step.undone and listed and not step.undo_due:
             yield f"{step.name} was undone, and is listed as left open"
 
 
@@ -353,18 +382,19 @@ def _clients(
                     "I7", said.run_id, f"the completion of {step.name} was acknowledged, and is lost"
                 )
         else:
-            durable = story.ending.ticket if story.ending else 0
-            yield from _told(story, said.detail)
+            endings = [ending for ending in story.endings if 0 < ending.ticket < said.ticket]
+            durable = endings[-1].ticket if endings else 0
+            yield from _told(endings[-1] if endings else story.ending, story, said.detail)
         if not 0 < durable < said.ticket:
             yield Violation(
                 "G3", said.run_id, f"a client was told that it is {said.what} before that was durable"
             )
 
 
-def _told(story: Story, detail: object) -> Iterator[Violation]:
-    if story.ending is None:
+def _told(ending: Fact | None, story: Story, detail: object) -> Iterator[Violation]:
+    if ending is None:
         return
-    event = story.ending.event
+    event = ending.event
     recorded = (event["event"], event["result"]) if event["event"] == "RunCompleted" else event["event"]
     if detail != recorded:
         yield Violation("I3", story.run_id, f"a client was told {detail!r}, and recorded is {recorded!r}")

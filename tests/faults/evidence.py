@@ -25,6 +25,7 @@ class Called:
     effect: str = "none"  # first | repeat (of the same key) | none
     effect_ticket: int = 0
     answer: Any = None
+    heartbeat_given: Any = None  # what the engine says that an earlier attempt reported last
 
 
 @dataclass(slots=True)

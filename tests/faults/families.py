@@ -74,7 +74,8 @@ def _told(parent: Story, step: StepStory, child: Story) -> Iterator[Violation]:
     def wrong(message: str) -> Violation:
         return Violation("I1", parent.run_id, f"child {child.run_id}: {message}")
 
-    ended = STATUS_OF[child.ending.event["event"]] if child.ending is not None else ""
+    last = child.endings[-1] if child.endings else None  # a late result may have reopened it
+    ended = STATUS_OF[last.event["event"]] if last is not None else ""
     if step.settled and not step.child_ended and not step.done:
         yield wrong("it was given up as if it had never begun")
     if step.done and not step.undo_scheduled and ended != "COMPLETED":
@@ -82,10 +83,10 @@ def _told(parent: Story, step: StepStory, child: Story) -> Iterator[Violation]:
     if step.child_ended and step.child_ended != ended:
         yield wrong(f"its parent was told that it ended {step.child_ended}, and it ended {ended}")
     told = step.done or (step.failed if step.child_ended else 0)
-    ended_at = child.completed if step.done else child.ending.ticket if child.ending is not None else 0
+    ended_at = child.completed if step.done else child.endings[0].ticket if child.endings else 0
     if told and not 0 < ended_at < told:
         yield Violation("G3", parent.run_id, f"child {child.run_id} has ended before that was durable")
-    left = child.ending.event.get("residue", []) if child.ending is not None and not step.done else []
+    left = last.event.get("residue", []) if last is not None and not step.done else []
     if sorted(left) != sorted(step.left_open) and step.child_ended:
         yield wrong(f"it left {left} open, and its parent knows of {step.left_open}")
 
@@ -101,7 +102,8 @@ def _undone(step: StepStory, child: Story, calls: Sequence[Called]) -> Iterator[
     settled = step.undone or step.undo_skipped
     if settled and not child.undo_requested:
         yield wrong("I1", "its parent calls it undone, and nobody has asked it")
-    if settled and (child.ending is None or not 0 < child.ending.ticket < settled):
+    undone_by = [one.ticket for one in child.endings if child.undo_requested < one.ticket < settled]
+    if settled and not undone_by:
         yield wrong("I1", "its parent goes on before it is undone")
     if (
         settled
@@ -110,6 +112,10 @@ def _undone(step: StepStory, child: Story, calls: Sequence[Called]) -> Iterator[
         and child.ending.event["event"] == "RunTerminated"
     ):
         yield wrong("I1", "its parent calls it undone, and something was left open")
-    late = [call.ticket for call in calls if call.direction == "undo" and 0 < settled < call.ticket]
+    late = [
+        call.ticket
+        for call in calls
+        if call.direction == "undo" and 0 < settled < call.ticket and not child.steps[call.step].rounds
+    ]
     if child.undo_requested and late:
         yield wrong("I2", "it was undone out of its turn")

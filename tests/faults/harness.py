@@ -210,6 +210,12 @@ class WatchedStore:
     async def commit(self, epoch: int, writes: Sequence[Any]) -> Any:
         return await self._write(lambda _: self.inner.commit(epoch, writes), epoch, writes)
 
+    async def post(self, *args: Any) -> Any:
+        return await self._write(lambda _: self.inner.post(*args))
+
+    async def answer(self, *args: Any) -> Any:
+        return await self._write(lambda _: self.inner.answer(*args))
+
     async def transact(self, epoch: int, work: Any, timeout_seconds: Any, writes_for: Any) -> Any:
         sealed: list[Any] = []
 
@@ -392,6 +398,18 @@ async def _clients(world: World, life: Life, engine: mg.Engine) -> None:
         for run_id in world.case.run_ids:
             group.create_task(_unless_stopped(life, _customer, world, life, engine, run_id))
     approver.cancel()
+    if any(one.startswith("late") for behaviours in world.case.script.values() for one in behaviours):
+        await _unless_stopped(life, _until_nothing_is_late, world, engine)
+
+
+async def _until_nothing_is_late(world: World, engine: mg.Engine) -> None:
+    """Wait until every call has been answered, and every run has ended, or ended again, or is parked."""
+    for _ in range(PATIENCE_SECONDS):
+        await asyncio.sleep(1)
+        rows = await engine._store.list(limit=1_000)
+        stand = all(row.ended_at is not None or row.status == "PARKED" for row in rows)
+        if stand and not world.saga.services.unstoppable and not await engine._store.inbox():
+            return
 
 
 async def _unless_stopped(life: Life, client: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:

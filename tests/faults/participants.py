@@ -7,6 +7,8 @@ do     ok · fail (no effect, raises) · decline (the same, fatal) · lost (took
        interrupted (took effect, no answer, and its cancellation comes out as another error)
 ask    ok (somebody completes it soon) · early (before the step is pending) · late (20 s) · refuses · silent (nobody does)
        fail (nobody was asked, raises)
+       late:S / late-done:S / late-fail:S (does not let itself be stopped; after S seconds it answers, having taken effect
+       just then / at once, or fails without an effect)
 undo   the same as do, without decline
 probe  ok (the truth) · fail
 """
@@ -69,6 +71,7 @@ class Services:
         self.answers: dict[str, str] = {}  # key → the answer to its first use
         self.asked: list[Asked] = []  # and not answered yet
         self.process = 0
+        self.unstoppable = 0  # calls that go on, whoever waits for them
         self.now: Callable[[], float] = lambda: 0.0
         self.watch: Callable[[str, int], Awaitable[int]] = _ignore
         self.tell: Callable[[Asked], None] = lambda _asked: (
@@ -99,11 +102,15 @@ class Services:
     ) -> str:
         number = await self.watch("before", 0)
         call = self._arrived(run_id, step, direction, key, result)
+        call.heartbeat_given = mg.last_heartbeat(int)
+        mg.heartbeat(call.ticket)
         behaviour = self._behaviour(call)
         seconds = self.seconds.get(step, 0.0)
         await asyncio.sleep(seconds / 2)
         if behaviour == "fail":
             raise Refused(f"{direction} {step}")
+        if behaviour.startswith("late"):
+            return await self._serve_late(call, behaviour, fate)
         if behaviour == "decline":
             raise Declined(f"{direction} {step}")
         if behaviour == "cut":
@@ -123,6 +130,29 @@ class Services:
                 raise Interrupted(f"{direction} {step}") from None
         await asyncio.sleep(seconds / 2)
         return call.answer
+
+    async def _serve_late(self, call: Called, behaviour: str, fate: str | None) -> str:
+        how, _, seconds = behaviour.partition(":")
+        loop = asyncio.get_running_loop()
+        until = loop.time() + float(seconds)
+        if how == "late-done":
+            self._take_effect(call)
+        self.unstoppable += 1
+        try:
+            while (left := until - loop.time()) > 0:
+                try:
+                    await asyncio.sleep(left)
+                except asyncio.CancelledError:
+                    await self.watch("stopped", None)  # which only the end of its process does
+            if how == "late":
+                await self.watch("stopped", None)
+                self._take_effect(call)
+            await self.watch("after", fate)
+        finally:
+            self.unstoppable -= 1
+        if how == "late-fail":
+            raise Refused(f"{call.direction} {call.step}")
+        return str(call.answer)
 
     async def ask(self, run_id: str, step: str, token: str) -> None:
         """Ask somebody who is going to complete the step, or (``silent``) is not."""

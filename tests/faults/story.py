@@ -58,6 +58,12 @@ class StepStory:
     child_ended: str = ""  # as its parent was told
     left_open: list[str] = field(default_factory=list)  # of that run
     arrived: list[int] = field(default_factory=list)
+    heartbeats: dict[str, list[tuple[int, Any]]] = field(default_factory=lambda: {"do": [], "undo": []})
+    given_up: set[int] = field(default_factory=set)  # attempts that went on, and are not known to have ended
+    given_up_before: set[int] = field(default_factory=set)  # all of them
+    late_results: list[Any] = field(default_factory=list)
+    undo_due: int = 0  # once more, since then
+    rounds: int = 0  # how often it was undone again
     registered: bool = False  # to be undone without having been done: on_rollback
     saga: int = 0  # the nested saga that was rolled back with it
 
@@ -79,7 +85,7 @@ class StepStory:
 ABOUT_A_STEP = frozenset(
     (
         *("StepCompleted", "AttemptFailed", "ProbeAnswered", "StepFailed", "StepSkipped", "StepCancelled"),
-        *("ChildFailed", "StepPending", "CompletionArrived"),
+        *("ChildFailed", "StepPending", "CompletionArrived", "AttemptEndedLate"),
         *("CompensationScheduled", "CompensationCompleted", "CompensationSkipped"),
     )
 )
@@ -112,6 +118,7 @@ class Story:
         self.parked: set[int] = set()
         self.patches: set[str] = set()
         self.ending: Fact | None = None
+        self.endings: list[Fact] = []
         self.asked: dict[str, Fact] = {}
         self.answered: dict[str, Fact] = {}
         self.shown: list[Fact] = []
@@ -138,10 +145,14 @@ class Story:
         if kind == "UndoRequested":
             self._undo_requested(fact)
             return
-        if self.ending is not None:
+        if self.ending is not None and kind != "AttemptEndedLate":
             self.violated("I3", f"{kind} is recorded after the ending")
         if kind in ENDINGS:
             self.ending = fact
+            self.endings.append(fact)
+            before = self.endings[0].event["event"]
+            if kind not in (before, "RunTerminated") and not self.undo_requested:
+                self.violated("I3", f"it ended {before}, and then {kind}")
             self.completed = self.completed or (fact.ticket if kind == "RunCompleted" else 0)
         else:
             step = self.by_number.get(fact.event.get("step", -1))
@@ -189,6 +200,8 @@ class Story:
     def _step_completed(self, fact: Fact, step: StepStory) -> None:
         if step.settled:
             self.violated("I3", f"a result of step {step.name} is recorded, but it was settled before")
+        if fact.event["attempt"] in step.given_up_before and not fact.event.get("by"):
+            self.violated("I3", f"a result of step {step.name} is of an attempt that was given up on")
         step.done, step.result, step.unknown = fact.ticket, fact.event.get("result"), False
         step.by_operator |= bool(fact.event.get("by"))
         self.parked.discard(step.number)
@@ -196,6 +209,8 @@ class Story:
     def _attempt_failed(self, fact: Fact, step: StepStory) -> None:
         event = fact.event
         undoing = bool(step.undo_scheduled)
+        if "heartbeat" in event:
+            step.heartbeats["undo" if undoing else "do"].append((fact.ticket, event["heartbeat"]))
         if step.undone or (step.settled and not undoing):
             self.violated("I3", f"an attempt of step {step.name} ends after what it was for was recorded")
         if not undoing:
@@ -204,8 +219,26 @@ class Story:
             if event.get("lost") and bool(event.get("unknown")) is certain:
                 recorded = "is" if certain else "is not"
                 self.violated("I2", f"a lost attempt of step {step.name} {recorded} recorded as unknown")
+            if event.get("running"):
+                step.given_up.add(event["attempt"])
+                step.given_up_before.add(event["attempt"])
         if event["then"] == "retry":
             step.intents["undo" if undoing else "do"].append((fact.ticket, event.get("retry_at", 0.0)))
+
+    def _attempt_ended_late(self, fact: Fact, step: StepStory) -> None:
+        event = fact.event
+        if event.get("undo"):
+            return
+        if event["attempt"] not in step.given_up:
+            self.violated("I9", f"an attempt of step {step.name} ends late that was not given up on")
+        step.given_up.discard(event["attempt"])
+        if event.get("failure") is not None and not event.get("unknown"):
+            return
+        step.late_results.append(event.get("result"))
+        at_once = self.terminated == "at once" and self.ending is not None
+        if step.undoable and step.undo_scheduled and not (step.undo_skipped or at_once):
+            step.undo_due = fact.ticket
+            self.ending = None
 
     def _step_pending(self, fact: Fact, step: StepStory) -> None:
         if step.settled:
@@ -222,7 +255,7 @@ class Story:
         event = fact.event
         if step.settled:
             self.violated("I3", f"step {step.name} is probed after it was settled")
-        if event["outcome"] != "unknown":
+        if event["outcome"] == "done" or (event["outcome"] == "not done" and not step.given_up_before):
             step.unknown = False
         if event["outcome"] == "done":
             step.done, step.result = fact.ticket, event.get("result")
@@ -380,6 +413,14 @@ class Story:
             self.violated("I2", f"saga {number} is rolled back without a recorded fault")
 
     def _compensation_scheduled(self, fact: Fact, step: StepStory) -> None:
+        if step.undo_due:
+            if not step.undone:
+                self.violated("I2", f"step {step.name} is undone again while it is being undone")
+            step.undo_due, step.undone, step.rounds = 0, 0, step.rounds + 1
+            step.undo_scheduled = fact.ticket
+            step.heartbeats["undo"].append((fact.ticket, None))
+            step.intents["undo"].append((fact.ticket, event_due(fact)))
+            return
         if step.undo_scheduled:
             self.violated("I2", f"the compensation of step {step.name} is scheduled twice")
         line = self.lines.setdefault(line_of(self, step), [])
@@ -410,6 +451,7 @@ class Story:
 
     def _compensation_skipped(self, fact: Fact, step: StepStory) -> None:
         step.undo_skipped, step.left_open = fact.ticket, fact.event.get("residue", [])
+        step.undo_due = 0
         self.parked.discard(step.number)
 
     # ---- operators ---------------------------------------------------------------------------------------------------
@@ -431,6 +473,11 @@ class Story:
             self.termination_asked = self.termination_asked or fact.ticket
             if self.terminated == "at once":
                 self.parked.clear()
+
+
+def event_due(fact: Fact) -> float:
+    """Not before when it is to be acted upon."""
+    return float(fact.event.get("due", 0.0))
 
 
 def is_open(step: StepStory) -> bool:
@@ -456,6 +503,7 @@ TAKES: dict[str, Callable[[Story, Fact, Any], None]] = {
     "ChildFailed": Story._child_failed,
     "StepCompleted": Story._step_completed,
     "AttemptFailed": Story._attempt_failed,
+    "AttemptEndedLate": Story._attempt_ended_late,
     "StepPending": Story._step_pending,
     "CompletionArrived": Story._completion_arrived,
     "ProbeAnswered": Story._probe_answered,

@@ -7,6 +7,7 @@ import pytest
 import makegood as mg
 from makegood.store.sqlite import SqliteStore
 from tests.faults.broken import BREAKAGES, STARTED
+from tests.faults.broken_late import LATE_BREAKAGES
 from tests.faults.broken_legs import LEG_BREAKAGES
 from tests.faults.broken_sagas import SAGA_BREAKAGES
 from tests.faults.checker import check
@@ -54,7 +55,7 @@ SAGAS = {
 
 @pytest.mark.parametrize(
     "breakage",
-    [*BREAKAGES, *SAGA_BREAKAGES, *LEG_BREAKAGES],
+    [*BREAKAGES, *SAGA_BREAKAGES, *LEG_BREAKAGES, *LATE_BREAKAGES],
     ids=lambda breakage: f"{breakage.breaks.__name__}-{breakage.saga}",
 )
 def test_the_checker_catches_an_engine_that(breakage, monkeypatch, tmp_path):

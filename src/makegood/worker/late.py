@@ -81,7 +81,7 @@ class LateResults:
             try:
                 await work
             except StoreError as error:  # the worker stops
-                log.error("a late attempt is left to the next worker: %s", error)
+                log.info("a late attempt is left to the next worker: %s", error)
 
         task = asyncio.create_task(guarded(), name="makegood-late")
         self._tasks.add(task)
