@@ -167,6 +167,8 @@ class World:
 
     async def called(self, moment: str, number: int) -> int:
         await self.life.pass_out()
+        if moment == "stopped":
+            return number
         if moment == "before":
             number, _ = self.count("call")
         else:

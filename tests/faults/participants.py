@@ -110,7 +110,7 @@ class Services:
         if behaviour == "fail":
             raise Refused(f"{direction} {step}")
         if behaviour.startswith("late"):
-            return await self._serve_late(call, behaviour, fate)
+            return await self._serve_late(call, behaviour, number)
         if behaviour == "decline":
             raise Declined(f"{direction} {step}")
         if behaviour == "cut":
@@ -131,7 +131,7 @@ class Services:
         await asyncio.sleep(seconds / 2)
         return call.answer
 
-    async def _serve_late(self, call: Called, behaviour: str, fate: str | None) -> str:
+    async def _serve_late(self, call: Called, behaviour: str, number: int) -> str:
         how, _, seconds = behaviour.partition(":")
         loop = asyncio.get_running_loop()
         until = loop.time() + float(seconds)
@@ -143,11 +143,11 @@ class Services:
                 try:
                     await asyncio.sleep(left)
                 except asyncio.CancelledError:
-                    await self.watch("stopped", None)  # which only the end of its process does
+                    await self.watch("stopped", 0)  # which only the end of its process does
             if how == "late":
-                await self.watch("stopped", None)
+                await self.watch("stopped", 0)
                 self._take_effect(call)
-            await self.watch("after", fate)
+            await self.watch("after", number)
         finally:
             self.unstoppable -= 1
         if how == "late-fail":

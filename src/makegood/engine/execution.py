@@ -57,7 +57,8 @@ class Execution(Recording, gc=False, eq=False):
         workflow = self.workflow
         deadline = workflow.deadline(at)
         self._record(
-            journal.RunStarted(run_id, workflow.name, arguments, version=workflow.version, deadline=deadline), at
+            journal.RunStarted(run_id, workflow.name, arguments, version=workflow.version, deadline=deadline),
+            at,
         )
 
     def start_child(

@@ -324,9 +324,9 @@ class Recovery:
                 recorded = None
         if recorded is None:
             return await self.request(row.id, request, answers)
-        if newest is not None and newest.ended_at is None:
-            if self._worker.registry.knows(row.workflow, row.version):
-                await self.load(newest)
+        known = self._worker.registry.knows(row.workflow, row.version)
+        if newest is not None and newest.ended_at is None and known:
+            await self.load(newest)
         return recorded
 
     async def _request_unfit(self, row: RunRow, request: Request, answers: list[InboxAnswer]) -> bool:
