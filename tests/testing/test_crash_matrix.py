@@ -208,6 +208,27 @@ def test_a_compensation_that_brings_half_of_it_back():
     assert headline == "the compensation of charge does not bring the state back"
 
 
+def test_a_probe_that_denies_what_happened():
+    world = World()
+
+    @mg.step(retry=None)
+    async def charge(amount: int) -> str:
+        return world.book("charge", amount, mg.idempotency_key())
+
+    @charge.compensation
+    async def refund(receipt: str | None, amount: int) -> None:
+        world.unbook("charge", amount)
+
+    @charge.probe
+    async def find_charge(amount: int) -> str | mg.NotDone:
+        return mg.NotDone()
+
+    headline, message = found(saga(world, charge), world)
+    assert headline == "the probe of charge denies what happened"
+    assert faults_of(message) == ["charge times out, but takes effect, each time"]
+    assert "the probe of charge(1) -> NotDone()" in message
+
+
 def test_a_workflow_that_is_not_deterministic():
     world = World()
     steps = [good_step(world, name) for name in ("first", "second")]

@@ -103,7 +103,7 @@ def _line(noted: Noted) -> str:
     arguments = [*map(repr, call.args), *(f"{name}={value!r}" for name, value in call.kwargs.items())]
     if noted.place.kind == "undo":
         arguments.insert(0, repr(call.given))
-    attempt = f" (attempt {call.attempt})" if call.attempt > 1 else ""
+    attempt = f" (attempt {call.attempt})" if call.attempt > 1 and call.kind != "probe" else ""
     if call.outcome == "returned":
         end = f"-> {_short(call.result)}"
     elif call.error is not None:

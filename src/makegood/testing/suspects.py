@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from makegood.definition.step import NotDone
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -14,14 +16,23 @@ def suspects(outcome: Outcome, may_stay: frozenset[str]) -> list[str]:
     """Headlines; of each step only the first that fits."""
     steps: dict[tuple[str, int], list[Noted]] = {}
     for noted in outcome.calls:
-        if noted.place.kind != "probe":
-            steps.setdefault((noted.place.run, noted.place.number), []).append(noted)
+        steps.setdefault((noted.place.run, noted.place.number), []).append(noted)
     headlines = []
     for calls in steps.values():
         done = [noted for noted in calls if noted.place.kind == "do" and noted.took_effect]
         undone = [noted for noted in calls if noted.place.kind == "undo" and noted.took_effect]
-        headlines += list(_of_step(outcome, calls[0], done, undone, may_stay))[:1]
+        first = calls[0]
+        if first.took_effect and any(_is_denied(noted) for noted in calls):
+            headlines.append(f"the probe of {first.place.step} denies what happened")
+        else:
+            headlines += list(_of_step(outcome, first, done, undone, may_stay))[:1]
     return headlines
+
+
+def _is_denied(noted: Noted) -> bool:
+    return noted.place.kind == "probe" and (
+        isinstance(noted.call.result, NotDone) or noted.call.result is NotDone
+    )
 
 
 def _of_step(
