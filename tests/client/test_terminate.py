@@ -1,14 +1,17 @@
 """``run.terminate()`` ends a run at once, in every state, and lists what it leaves behind."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
 import makegood as mg
 from makegood.store.memory import MemoryStore
+from makegood.store.protocol import SealedEntry
 from tests.until import eventually, parked, until
 from tests.worker.engines import engine_on
 
@@ -376,3 +379,35 @@ async def test_a_poisonous_run_is_undone_before_a_new_worker_takes_it_in(port: P
             await asking
             assert await left_open(await engine.get("order-1")) == ()
     assert port.begun == ["book", "unbook"]
+
+
+class SlowStore(MemoryStore):
+    """Its first reading of a journal waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.gate = asyncio.Event(), asyncio.Event()
+
+    async def journal(self, *args: Any, **options: Any) -> Sequence[SealedEntry]:
+        if not self.asked.is_set():
+            self.asked.set()
+            await self.gate.wait()
+        return await super().journal(*args, **options)
+
+
+async def test_a_run_that_is_terminated_while_others_are_being_adopted_hears_nothing_more():
+    store = SlowStore()
+    store.asked.set()
+    async with engine_on(store, loading) as engine:
+        for number in (1, 2):
+            await engine.start(loading, "ship", id=f"l-{number}")
+        await until(lambda: PORT.begun.count("load") == 2)
+    store.asked.clear()
+    async with engine_on(store, loading) as engine:
+        await store.asked.wait()  # both are being adopted
+        run = await engine.get("l-2")
+        await run.terminate("enough")
+        store.gate.set()
+        await until(lambda: PORT.begun.count("load") == 3)  # that of the other one
+        assert (await run.history())[-1].event == "RunTerminated"
+        await run.verify()

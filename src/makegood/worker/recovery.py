@@ -132,8 +132,10 @@ class Recovery:
     async def load(self, row: RunRow, *, woken: bool = False) -> LiveRun | None:
         """The run in memory, taken in if need be; None if it cannot go on. ``woken``: its row was asleep, and is not now."""
         async with self.alone(row.id) as waited:
-            newest = await self._worker.store.find(row.id) if waited else row
-            if row.id not in self._worker.runs and newest is not None and newest.ended_at is None:
+            newest = await self._worker.store.find(row.id) if waited or woken else row
+            gone = newest is None or newest.ended_at is not None
+            asleep_again = woken and newest is not None and newest.wake_at is not None
+            if row.id not in self._worker.runs and not (gone or asleep_again):
                 await self.take_in(row, woken=woken)
         return self._worker.runs.get(row.id)
 
