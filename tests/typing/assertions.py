@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NoReturn, assert_type
 from uuid import UUID
 
@@ -474,3 +474,28 @@ def testing_them() -> None:
     assert_type(testing.crash_matrix(journey, may_stay=[say_sorry]), testing.Report)
     testing.crash_matrix(journey, ends="CANCELLED")  # type: ignore[arg-type]
     testing.crash_matrix(say_sorry)  # type: ignore[arg-type]
+
+
+# ---- time limits and heartbeats --------------------------------------------------------------------------------------
+
+
+@mg.step(heartbeat_timeout=30, timeout=timedelta(minutes=5))
+async def copy(pages: int) -> int:
+    mg.heartbeat(Receipt("half"))
+    mg.heartbeat()
+    assert_type(mg.last_heartbeat(), Any)
+    assert_type(mg.last_heartbeat(Receipt), Receipt | None)
+    mg.last_heartbeat("Receipt")  # type: ignore[call-overload]
+    return pages
+
+
+mg.step(heartbeat_timeout="5s")  # type: ignore[call-overload]
+
+
+@mg.workflow(timeout=timedelta(hours=1))
+async def limited(pages: int) -> int:
+    assert_type(await copy.options(heartbeat_timeout=5)(pages), int)
+    return await copy.options(heartbeat_timeout="same")(pages)
+
+
+mg.workflow(timeout="5s")  # type: ignore[call-overload]
