@@ -8,6 +8,7 @@ I3  a recorded result stands, its step never starts I7  timers fire once, never 
                                                     signals are taken once, in order, or still there
 I4  keys: stable, distinct                          I8  a replay decides the same
 I11 a transaction happens once, with its record
+I12 nothing begins while a run is paused
 G3  nobody is told before it is durable             I9  the journal: no gap, chained, what was acknowledged
 """
 
@@ -19,6 +20,7 @@ from hashlib import blake2b
 
 from tests.faults.evidence import Called, Committed, Dumped, Evidence
 from tests.faults.families import families, is_held_up_by_a_child
+from tests.faults.pauses import check_pauses
 from tests.faults.public import told_of
 from tests.faults.sagas import Terms
 from tests.faults.signals import check_signals
@@ -54,6 +56,7 @@ def check(evidence: Evidence, terms: Terms) -> list[Violation]:
         standing[dumped.run_id] = _standing(calls[dumped.run_id], booked)
         said = [one for one in evidence.said if one.run_id == dumped.run_id]
         violations += check_signals(story, calls[dumped.run_id], said, terms)
+        violations += check_pauses(said, calls[dumped.run_id], commits[dumped.run_id].values())
     for story in stories.values():
         violations += _ending(story, standing[story.run_id], terms, stories)
     for run_id in calls.keys() - stories.keys():

@@ -28,6 +28,7 @@ from tests.faults.signals import send_signals
 
 BEGIN_SECONDS = 1_000_000_000.0
 PATIENCE_SECONDS = 3_600
+PAUSE_SECONDS = 60.0
 QUIET_LOOK_SECONDS = 600.0
 LIFE_LIMIT_SECONDS = 30 * 86_400.0  # a process that hangs fails its test
 RESTART_SECONDS = 0.001
@@ -55,13 +56,15 @@ class Fault:
 class Case:
     """One scenario. ``cancel_at``: where a client asks to cancel. ``operator``: what is done to a parked run.
 
-    ``terminate``: at that place an operator terminates it instead, "at once" or "after undoing".
+    ``terminate``: at that place an operator terminates it instead, "at once" or "after undoing". ``pause``: first it is
+    paused, for a minute; "then resumed": and goes on, with no cancellation.
     """
 
     script: Script = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
     cancel_at: tuple[str, int] | None = None
     terminate: str = ""
+    pause: str = ""
     operator: str = ""
     insists: bool = False  # after a crash the client starts the run again, although it was acknowledged
     seconds: dict[str, float] = field(default_factory=dict)
@@ -467,7 +470,7 @@ async def _customer(world: World, life: Life, engine: mg.Engine, run_id: str) ->
     besides = [
         asyncio.ensure_future(_unless_stopped(life, client, life, handle)) for client in world.saga.besides
     ]
-    if world.case.cancel_at is not None and not known & {"cancelled", "terminated"}:
+    if world.case.cancel_at is not None and not known & {"cancelled", "terminated", "resumed"}:
         await _cancel(world, life, handle, ending)
     done, _ = await asyncio.wait((ending,), timeout=PATIENCE_SECONDS)
     if not done and world.case.operator:
@@ -500,6 +503,14 @@ async def _cancel(world: World, life: Life, handle: mg.RunHandle[Any], ending: a
     if ending.done() or not world.cancel_wanted:
         return
     terminate = world.case.terminate
+    if world.case.pause and not await _pause(life, handle):
+        return
+    if world.case.pause == "then resumed":
+        life.say(handle.id, "resume")
+        with contextlib.suppress(mg.NotPossible):
+            await handle.resume(by="operator")
+        life.say(handle.id, "resumed")
+        return
     life.say(handle.id, "terminate" if terminate else "cancel")
     try:
         if terminate:
@@ -508,8 +519,22 @@ async def _cancel(world: World, life: Life, handle: mg.RunHandle[Any], ending: a
             await handle.cancel("the customer changed their mind", by="customer")
     except mg.NotPossible:
         life.say(handle.id, "refused")
+        if world.case.pause:  # it is being undone already, or has ended
+            with contextlib.suppress(mg.NotPossible):
+                await handle.resume(by="operator")
     else:
         life.say(handle.id, "terminated" if terminate else "cancelled")
+
+
+async def _pause(life: Life, handle: mg.RunHandle[Any]) -> bool:
+    """Have the run stand still for a while; False if it has ended."""
+    try:
+        await handle.pause("stock-taking", by="operator")
+    except mg.NotPossible:
+        return False
+    life.say(handle.id, "paused")
+    await asyncio.sleep(PAUSE_SECONDS)
+    return True
 
 
 async def _operate(world: World, handle: mg.RunHandle[Any], ending: asyncio.Future[None]) -> None:

@@ -21,6 +21,8 @@ children, also evicted                     test_families
 nested sagas, on_rollback, pivot           test_nested_sagas
 cancel                                     all of these
 terminate                                  test_nested_sagas, test_families, test_generated_sagas
+pause, resume                              test_pauses
+steps that take their process down         test_poison
 patched                                    test_patched
 versions                                   test_versions
 continue_as_new                            test_continue_as_new, test_signals

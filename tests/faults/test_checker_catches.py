@@ -9,6 +9,7 @@ from makegood.store.sqlite import SqliteStore
 from tests.faults.broken import BREAKAGES, STARTED
 from tests.faults.broken_late import LATE_BREAKAGES
 from tests.faults.broken_legs import LEG_BREAKAGES
+from tests.faults.broken_pauses import PAUSE_BREAKAGES
 from tests.faults.broken_sagas import SAGA_BREAKAGES
 from tests.faults.checker import check
 from tests.faults.harness import Case, run
@@ -55,7 +56,7 @@ SAGAS = {
 
 @pytest.mark.parametrize(
     "breakage",
-    [*BREAKAGES, *SAGA_BREAKAGES, *LEG_BREAKAGES, *LATE_BREAKAGES],
+    [*BREAKAGES, *SAGA_BREAKAGES, *LEG_BREAKAGES, *LATE_BREAKAGES, *PAUSE_BREAKAGES],
     ids=lambda breakage: f"{breakage.breaks.__name__}-{breakage.saga}",
 )
 def test_the_checker_catches_an_engine_that(breakage, monkeypatch, tmp_path):
@@ -72,8 +73,8 @@ def test_the_checker_catches_an_engine_that(breakage, monkeypatch, tmp_path):
 
 
 def test_every_invariant_of_the_checker_has_a_broken_engine():
-    proven = {breakage.invariant for breakage in BREAKAGES} | {"I8"}
-    assert proven == {"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I11", "G3"}
+    proven = {breakage.invariant for breakage in (*BREAKAGES, *PAUSE_BREAKAGES)} | {"I8"}
+    assert proven == {"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I11", "I12", "G3"}
 
 
 def test_the_checker_catches_a_workflow_that_decides_otherwise_in_its_second_life():

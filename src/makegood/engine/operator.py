@@ -186,8 +186,9 @@ def _terminate(request: Request, run: RunState) -> list[journal.AnyEvent]:
         if run.terminating:
             return []
         if run.rolling_back:
+            hint = "Resume it: it is paused." if run.paused is not None else ""
             raise NotPossible(
-                f"run {run.id} is being undone already. Terminating it without compensation ends it at once."
+                f"run {run.id} is being undone already. {hint or 'Terminating it without compensation ends it at once.'}"
             )
         if run.pivoted:
             raise NotPossible(
