@@ -11,6 +11,7 @@ from makegood.engine.folds import DEADLINE, folded
 from makegood.engine.late import still_running
 from makegood.engine.run import OPEN, PENDING, PROBING, UNDOING, RunState, Status
 from makegood.failure import Failure
+from makegood.store.protocol import Pin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,6 +30,8 @@ class RunSummary(msgspec.Struct, frozen=True):
     ended_at: float | None
     version: int = 1
     parent: str = ""
+    tags: dict[str, str] = {}
+    pin: Pin | None = None
 
 
 class StepDescription(msgspec.Struct, frozen=True):
@@ -110,6 +113,7 @@ class Description(msgspec.Struct, frozen=True):
     version: int = 1
     leg: int = 1
     late: list[LateDescription] = []
+    tags: dict[str, str] = {}
 
     def with_children(self, statuses: dict[str, str], *, held_up: bool) -> Description:
         """The same, knowing how the children stand that the run waits for."""
@@ -178,6 +182,7 @@ def describe(entries: Sequence[journal.Entry]) -> Description:
         version=run.version,
         leg=run.leg,
         late=_late(entries, run),
+        tags=run.tags,
     )
 
 
@@ -191,11 +196,11 @@ def leg_entries(entries: Iterable[journal.Entry]) -> list[int]:
     return [0, *continuing]
 
 
-def flatten(entries: Iterable[journal.Entry]) -> list[HistoryItem]:
-    """Every event of a journal, in order."""
+def flatten(entries: Iterable[journal.Entry], after: int = 0) -> list[HistoryItem]:
+    """Every event of a journal, in order; the first entry is the one after that number."""
     return [
         HistoryItem(number, entry.at, entry.epoch, type(event).__name__, _fields(event))
-        for number, entry in enumerate(entries, start=1)
+        for number, entry in enumerate(entries, start=after + 1)
         for event in entry.events
     ]
 

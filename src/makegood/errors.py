@@ -9,6 +9,7 @@ MakegoodError
 │   ├── PayloadError          a value does not survive the way through JSON, or is too large
 │   ├── RunConflict           the id is taken by a run of another workflow or input
 │   ├── RunNotFound           no run has this id
+│   │   └── RunPruned         it ran and ended long ago, and was pruned
 │   ├── ScheduleNotFound      no schedule has this name
 │   ├── UnknownWorkflow       this engine was not given the workflow
 │   ├── NotPossible           the action does not fit the state of the run
@@ -25,6 +26,7 @@ MakegoodError
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -67,6 +69,26 @@ class RunConflict(UsageError):
 
 class RunNotFound(UsageError):
     """No run has this id."""
+
+
+class RunPruned(RunNotFound):
+    """The run ended, and was pruned: nothing but a tombstone is left. Its id does not run again.
+
+    Attributes:
+        run_id: the run.
+        status: how it ended.
+        ended_at, pruned_at: when; seconds since 1970.
+    """
+
+    def __init__(self, run_id: str, status: str, ended_at: float, pruned_at: float) -> None:
+        super().__init__(
+            f"run {run_id} has run: it ended {status} on {_day(ended_at)}, and was pruned on {_day(pruned_at)}. "
+            "Only its tombstone is left, which keeps it from running again. For another run use another id."
+        )
+        self.run_id = run_id
+        self.status = status
+        self.ended_at = ended_at
+        self.pruned_at = pruned_at
 
 
 class ScheduleNotFound(UsageError):
@@ -248,3 +270,7 @@ class JournalCorrupt(StoreError):
 def not_found(run_id: str) -> RunNotFound:
     """The error for an id that no run has."""
     return RunNotFound(f"there is no run {run_id} in this store. `makegood list` shows those that are.")
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).date().isoformat()

@@ -7,15 +7,25 @@ class Script:
     """One run, written entry by entry: ``create``, ``append``, ``finish`` give the next write."""
 
     def __init__(
-        self, run_id: str, workflow: str = "greet", started_at: float = 1000.0, version: int = 1
+        self,
+        run_id: str,
+        workflow: str = "greet",
+        started_at: float = 1000.0,
+        version: int = 1,
+        *,
+        tags: dict[str, str] | None = None,
+        parent: str = "",
     ) -> None:
         self.id = run_id
         self.workflow = workflow
         self.version = version
         self.started_at = started_at
+        self.tags = tags or {}
+        self.parent = parent
         self._key: int | None = None
         self.entries: list[SealedEntry] = []
         self._last: Write | None = None
+        self._statuses: list[str] = []
 
     @property
     def key(self) -> int | None:
@@ -38,6 +48,8 @@ class Script:
 
     def _write(self, status: str, ended_at: float | None, data: bytes, *, row_changed: bool) -> Write:
         key = self.key
+        before = (self._statuses[: len(self.entries)] or [""])[-1]
+        self._statuses = [*self._statuses[: len(self.entries)], status if row_changed else before]
         entry = SealedEntry(len(self.entries) + 1, data, f"hash {len(self.entries) + 1}".encode())
         self.entries.append(entry)
         self._last = Write(
@@ -50,6 +62,9 @@ class Script:
             row_changed,
             entry,
             version=self.version,
+            parent=self.parent,
+            tags=self.tags,
+            before=before,
         )
         return self._last
 

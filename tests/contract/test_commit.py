@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from makegood.errors import StoreError, StoreFenced
-from makegood.store.protocol import RunRow, Store
+from makegood.store.protocol import RunRow, Store, Where
 from tests.contract.places import Place
 from tests.contract.scripts import Script
 
@@ -98,8 +98,8 @@ async def test_one_commit_creates_appends_and_finishes_many_runs(place: Place) -
         batch += [script.create() for script in new]
         assert await store.commit(epoch, batch) == []
         assert await journal_of(store, "old-3") == [b"{}", b"more"]
-        assert len(await store.list(status="COMPLETED")) == 25
-        assert len(await store.list(status="RUNNING")) == 75
+        assert len(await store.list(Where("COMPLETED"))) == 25
+        assert len(await store.list(Where("RUNNING"))) == 75
 
 
 @pytest.mark.parametrize("others", [0, 1, 3, 4, 5, 40])
@@ -290,6 +290,6 @@ async def test_ten_thousand_runs(place: Place) -> None:
         assert await store.commit(epoch, [script.create() for script in scripts]) == []
         await store.commit(epoch, [script.append(script.id.encode()) for script in scripts])
         await store.commit(epoch, [script.finish() for script in scripts[::2]])
-        assert len(await store.list(status="RUNNING", limit=20_000)) == 5_000
+        assert len(await store.list(Where("RUNNING"), limit=20_000)) == 5_000
         assert len({row.key for row in await store.list(limit=20_000)}) == 10_000
         assert await journal_of(store, "order-7777") == [b"{}", b"order-7777"]

@@ -10,7 +10,7 @@ import pytest
 
 from makegood.errors import StoreError
 from makegood.store.memory import MemoryStore
-from makegood.store.protocol import InboxAnswer, ScheduleRow, Store, Write
+from makegood.store.protocol import InboxAnswer, Pin, ScheduleRow, Store, Where, Write
 from tests.contract.places import PLACES, Place
 from tests.contract.scripts import Script
 
@@ -18,6 +18,10 @@ IDS = ["a", "b", "c", "nul\0", "☃", "'"]
 WORKFLOWS = ["greet", "ship", "☃"]
 OPERATIONS = 60
 SEEDS = range(15)
+
+
+def _digest(data: bytes) -> bytes:
+    return b"hash of " + data
 
 
 class Player:
@@ -48,6 +52,9 @@ class Player:
             self._list,
             self._advance_schedule,
             self._change_schedule,
+            self._prune,
+            self._forget,
+            self._set_pin,
         ]
         for _ in range(OPERATIONS):
             operation = self._random.choice(operations)
@@ -65,13 +72,16 @@ class Player:
         action = self._random.choice(["create", "append", "move", "finish"])
         script = self._scripts.get(run_id)
         if script is None or action == "create":
-            script = Script(run_id, self._random.choice(WORKFLOWS))
+            tags = self._random.choice([None, {"tag": "x"}, {"tag": "y", "nul\0": "☃"}])
+            parent = self._random.choice(["", "", *IDS])
+            script = Script(run_id, self._random.choice(WORKFLOWS), tags=tags, parent=parent)
             return script, script.create(self._random.randbytes(5))
         if action == "append":
             return script, script.append(self._random.randbytes(5))
         if action == "move":
             return script, script.move(self._random.choice(["PARKED", "RUNNING"]))
-        return script, script.finish(self._random.choice(["COMPLETED", "FAILED"]))
+        ended_at = 2000.0 + self._random.randrange(4)
+        return script, script.finish(self._random.choice(["COMPLETED", "FAILED"]), ended_at)
 
     async def _commit(self) -> Any:
         chosen = {
@@ -153,10 +163,35 @@ class Player:
 
     async def _list(self) -> Any:
         status = self._random.choice([None, "RUNNING", "COMPLETED"])
-        rows = await self._store.list(
-            status=status, workflow=self._random.choice([None, *WORKFLOWS]), limit=self._random.randrange(5)
+        where = Where(
+            status,
+            self._random.choice([None, *WORKFLOWS]),
+            ended_before=self._random.choice([None, None, 2002.0]),
+            tags=self._random.choice([{}, {}, {"tag": "x"}]),
+            parent=self._random.choice([None, None, "", *IDS]),
+            id_prefix=self._random.choice(["", "", "nul"]),
         )
-        return [row.id for row in rows]
+        rows = await self._store.list(where, limit=self._random.randrange(5))
+        return [row.id for row in rows], await self._store.count(where)
+
+    async def _prune(self) -> Any:
+        before = self._random.choice([2000.0, 2002.0, 3000.0])
+        pruned, after_key = 0, 0
+        while after_key is not None:
+            runs, after_key = await self._store.prune(before, 5000.0, _digest, after_key=after_key)
+            pruned += runs
+        for run_id in IDS:
+            row = await self._store.find(run_id)
+            if row is not None and row.pruned_at is not None:
+                self._scripts.pop(run_id, None)
+        return pruned
+
+    async def _forget(self) -> Any:
+        return (await self._store.forget(self._random.choice([5000.0, 5001.0]))).runs
+
+    async def _set_pin(self) -> Any:
+        pin = self._random.choice([None, Pin("ada", "audit", 4000.0)])
+        return await self._store.set_pin(self._random.choice(IDS), pin)
 
     def _epoch(self) -> int:
         return self._random.choice([self._epochs[-1]] * 9 + [self._epochs[0]])
@@ -166,7 +201,20 @@ class Player:
     async def _state(self) -> Any:
         rows = await self._store.list()
         return (
-            [(row.id, row.workflow, row.status, row.started_at, row.ended_at) for row in rows],
+            [
+                (row.id, row.workflow, row.status, row.started_at, row.ended_at, row.tags, row.parent)
+                for row in rows
+            ],
+            [
+                (row.pin, row.pruned_at, row.input_hash)
+                for row in [await self._store.find(run_id) for run_id in IDS]
+                if row is not None
+            ],
+            [
+                await self._store.count(Where(status, workflow))
+                for status in (None, "RUNNING", "PARKED", "COMPLETED", "FAILED")
+                for workflow in (None, *WORKFLOWS)
+            ],
             [list(await self._store.journal(row.key)) for row in rows],
             [(request.run_id, request.data) for request in await self._store.inbox()],
             [row.id for row in await self._store.unadopted(self._epochs[-1])],

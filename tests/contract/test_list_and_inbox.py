@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from makegood.store import memory, sqlite
-from makegood.store.protocol import InboxAnswer, InboxRequest, Store
+from makegood.store.protocol import InboxAnswer, InboxRequest, Store, Where
 from tests.contract.places import Place
 from tests.contract.scripts import Script, answering
 from tests.contract.test_commit import opened, working
@@ -43,7 +43,7 @@ async def test_runs_are_listed_by_status_and_workflow(
         scripts = [Script("a"), Script("b"), Script("c", "ship"), Script("d", "ship")]
         await store.commit(epoch, [script.create() for script in scripts])
         await store.commit(epoch, [scripts[1].finish(), scripts[2].finish()])
-        assert [row.id for row in await store.list(**filters)] == expected
+        assert [row.id for row in await store.list(Where(**filters))] == expected
 
 
 async def test_pages_hold_every_run_once_also_when_runs_are_added_meanwhile(place: Place) -> None:
@@ -64,8 +64,8 @@ async def test_pages_of_a_filtered_list(place: Place) -> None:
         scripts = [Script(f"{number}") for number in range(9)]
         await store.commit(epoch, [script.create() for script in scripts])
         await store.commit(epoch, [script.finish() for script in scripts[::2]])
-        first = await store.list(status="COMPLETED", limit=3)
-        rest = await store.list(status="COMPLETED", limit=3, before_key=first[-1].key)
+        first = await store.list(Where("COMPLETED"), limit=3)
+        rest = await store.list(Where("COMPLETED"), limit=3, before_key=first[-1].key)
         assert [row.id for row in [*first, *rest]] == ["8", "6", "4", "2", "0"]
 
 

@@ -1,6 +1,7 @@
 """The SQLite store's file: made durable, migrated, and refused with a reason when it cannot be used."""
 
 import asyncio
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 import makegood as mg
 from makegood.store.migrations import APPLICATION_ID, SCRIPTS
+from makegood.store.protocol import Where
 from makegood.store.sqlite import SqliteStore
 from tests.contract.scripts import Script
 
@@ -231,3 +233,34 @@ def test_a_refused_file_can_be_opened_once_it_is_mended(tmp_path: Path) -> None:
             assert await client.list() == []
 
     asyncio.run(main())
+
+
+def test_an_older_file_is_migrated_with_its_parents_and_its_tallies(tmp_path: Path) -> None:
+    """A file of the last version that knew neither: its runs are found and counted as those of today."""
+    path = tmp_path / "orders.db"
+    before = next(n for n, script in enumerate(SCRIPTS) if "CREATE TABLE tallies" in script)
+    with closing(apsw.Connection(str(path))) as connection:
+        for script in SCRIPTS[:before]:
+            connection.execute(script)
+        connection.pragma("user_version", before)
+        connection.pragma("application_id", APPLICATION_ID)
+        for key, (parent, ended_at) in enumerate((("", 20.0), ("run-1", 15.0), ("", None)), start=1):
+            status = "RUNNING" if ended_at is None else "COMPLETED"
+            connection.execute(
+                "INSERT INTO runs (key, id, workflow, status, started_at, ended_at, owner) VALUES (?, ?, 'w', ?, 1, ?, 1)",
+                (key, f"run-{key}", status, ended_at),
+            )
+            entry = json.dumps({"at": 1.0, "epoch": 1, "events": [{"event": "RunStarted", "parent": parent}]})
+            connection.execute("INSERT INTO journal VALUES (?, 1, ?, ?)", (key, entry.encode(), b"hash"))
+        connection.execute("UPDATE journal SET data = x'ff' WHERE run = 3")
+
+    async def look() -> None:
+        store = SqliteStore(str(path))
+        await store.open()
+        assert [row.id for row in await store.list(Where(parent="run-1"))] == ["run-2"]
+        assert await store.count(Where("COMPLETED", "w")) == 2
+        assert await store.count(Where(ended_before=16.0)) == 1
+        assert [row.id for row in await store.list()] == ["run-3", "run-2", "run-1"]
+        await store.close()
+
+    asyncio.run(look())

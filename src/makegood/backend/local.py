@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from makegood.backend.follow import Follower
+from makegood.backend.retention import Retention, pruned, refused
 from makegood.backend.schedules import Schedules
 from makegood.engine import journal
 from makegood.engine.folds import folded
@@ -22,7 +23,6 @@ from makegood.engine.fork import forked
 from makegood.engine.operator import has_ended
 from makegood.engine.updates import NoHandler
 from makegood.errors import (
-    JournalCorrupt,
     NotPossible,
     NoWorker,
     PayloadError,
@@ -34,7 +34,8 @@ from makegood.errors import (
     UsageError,
     not_found,
 )
-from makegood.store.codec import fork_submission, submission, unseal, unseal_leg
+from makegood.store.codec import FIRST_HASH, fork_submission, submission, unseal, unseal_leg, unsealed_on
+from makegood.store.protocol import RunRow
 from makegood.worker.changes import Changes
 from makegood.worker.inbox import NotYet
 from makegood.worker.worker import Worker
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from makegood.definition.workflow import Workflow
     from makegood.engine.operator import Request
     from makegood.engine.run import RunState
-    from makegood.store.protocol import RunRow, Store
+    from makegood.store.protocol import Store, Where
     from makegood.worker.executor import StandIn
 
 log = logging.getLogger("makegood")
@@ -87,6 +88,7 @@ class LocalBackend:
         self._changes = Changes()
         self._follower = Follower(store, self._changes, lambda: self.worker is not None)
         self._succession: asyncio.Task[None] | None = None
+        self.retention = Retention(store, now)
         self.schedules = Schedules(store, now, lambda: None if self.worker is None else self.worker.scheduler)
 
     async def open(self) -> None:
@@ -119,40 +121,51 @@ class LocalBackend:
                 self._succession.result()
             await asyncio.sleep(CHECK_SECONDS)
 
-    async def start(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> None:
+    async def start(
+        self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw, tags: dict[str, str]
+    ) -> None:
         if self.registry.add(workflow) and self.worker is not None:
             self.worker.recovery.look()
         worker = self.worker
         if worker is None:
-            created = await self._submit(workflow, run_id, arguments)
+            created = await self._submit(workflow, run_id, arguments, tags)
         elif run_id in worker.runs:
             created = False
         elif run_id in worker.starting:
             await worker.started(worker.starting[run_id])
             created = False
         else:
-            created = await worker.started(worker.begin(workflow, run_id, arguments))
+            created = await worker.started(worker.begin(workflow, run_id, arguments, tags=tags))
         if not created:
             await self._check_same(workflow, run_id, arguments)
 
     async def start_on(
-        self, connection: Any, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw
+        self,
+        connection: Any,
+        workflow: Workflow[..., Any],
+        run_id: str,
+        arguments: msgspec.Raw,
+        tags: dict[str, str],
     ) -> None:
-        write = submission(workflow, run_id, arguments, self._now())
+        write = submission(workflow, run_id, arguments, self._now(), tags)
         taken = self.store.submit_on(connection, write)
+        if isinstance(taken, RunRow):
+            raise refused(taken, workflow, arguments)
         if taken is not None:
             _check_same(unseal(run_id, [taken]), workflow, arguments)
         elif self.registry.add(workflow) and self.worker is not None:
             self.worker.recovery.look()
 
-    async def run(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> RunState:
+    async def run(
+        self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw, tags: dict[str, str]
+    ) -> RunState:
         worker = self.worker
         if worker is None or run_id in worker.runs or run_id in worker.starting:
-            await self.start(workflow, run_id, arguments)
+            await self.start(workflow, run_id, arguments, tags)
             return await self.ending(run_id)
         if self.registry.add(workflow):
             worker.recovery.look()
-        state = await worker.ending_of(worker.begin(workflow, run_id, arguments))
+        state = await worker.ending_of(worker.begin(workflow, run_id, arguments, tags=tags))
         if state is None:
             await self._check_same(workflow, run_id, arguments)
             return await self.ending(run_id)
@@ -166,11 +179,17 @@ class LocalBackend:
             self.worker.recovery.look()
 
     async def _check_same(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> None:
-        row = await self._existing(run_id)
+        row = await self.find(run_id)
+        if row is None:
+            raise not_found(run_id)
+        if row.pruned_at is not None:
+            raise refused(row, workflow, arguments)
         _check_same(unseal(run_id, await self.store.journal(row.key, limit=1)), workflow, arguments)
 
-    async def _submit(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> bool:
-        return await self.store.submit(submission(workflow, run_id, arguments, self._now()))
+    async def _submit(
+        self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw, tags: dict[str, str]
+    ) -> bool:
+        return await self.store.submit(submission(workflow, run_id, arguments, self._now(), tags))
 
     async def ending(self, run_id: str) -> RunState:
         poll_seconds = POLL_SECONDS
@@ -211,17 +230,19 @@ class LocalBackend:
     async def find(self, run_id: str) -> RunRow | None:
         return await self.store.find(run_id)
 
-    async def list(
-        self, *, status: str | None, workflow: str | None, limit: int, before_key: int | None
-    ) -> Sequence[RunRow]:
-        return await self.store.list(status=status, workflow=workflow, limit=limit, before_key=before_key)
+    async def page(self, run_id: str, after: int, limit: int) -> Sequence[journal.Entry]:
+        row = await self._existing(run_id)
+        sealed = await self.store.journal(row.key, after=after - 1, limit=limit + (after > 0 and limit >= 0))
+        previous_hash = FIRST_HASH
+        if after > 0:
+            previous_hash, sealed = (sealed[0].hash if sealed else FIRST_HASH), sealed[1:]
+        return list(unsealed_on(run_id, sealed, after, previous_hash))
 
-    async def parent(self, row: RunRow) -> str:
-        try:
-            first = unseal(row.id, await self.store.journal(row.key, limit=1))[0].events[0]
-        except JournalCorrupt:
-            return ""
-        return first.parent if isinstance(first, journal.RunStarted) else ""
+    async def list(self, where: Where, *, limit: int, before_key: int | None) -> Sequence[RunRow]:
+        return await self.store.list(where, limit=limit, before_key=before_key)
+
+    async def count(self, where: Where) -> int:
+        return await self.store.count(where)
 
     async def request(self, run_id: str, request: Request) -> None:
         if self.worker is not None:
@@ -273,6 +294,8 @@ class LocalBackend:
         row = await self.find(run_id)
         if row is None:
             raise not_found(run_id)
+        if row.pruned_at is not None:
+            raise pruned(row)
         return row
 
     async def _post(self, run_id: str, request: Request) -> None:

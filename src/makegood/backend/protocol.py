@@ -9,13 +9,14 @@ if TYPE_CHECKING:
 
     import msgspec
 
+    from makegood.backend.retention import Retention
     from makegood.backend.schedules import Schedules
     from makegood.definition.registry import Registry
     from makegood.definition.workflow import Workflow
     from makegood.engine.journal import Entry, UpdateAnswered
     from makegood.engine.operator import Request
     from makegood.engine.run import RunState
-    from makegood.store.protocol import RunRow
+    from makegood.store.protocol import RunRow, Where
 
 
 class Backend(Protocol):
@@ -25,6 +26,9 @@ class Backend(Protocol):
 
     @property
     def schedules(self) -> Schedules: ...
+
+    @property
+    def retention(self) -> Retention: ...
 
     async def open(self) -> None: ...
 
@@ -37,15 +41,23 @@ class Backend(Protocol):
             StoreError: the worker had to stop.
         """
 
-    async def start(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> None:
+    async def start(
+        self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw, tags: dict[str, str]
+    ) -> None:
         """Make the run durable; if the id exists with the same workflow and input, that is the run.
 
         Raises:
+            RunPruned: it was, and is no more.
             RunConflict: the id exists with another workflow or input.
         """
 
     async def start_on(
-        self, connection: Any, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw
+        self,
+        connection: Any,
+        workflow: Workflow[..., Any],
+        run_id: str,
+        arguments: msgspec.Raw,
+        tags: dict[str, str],
     ) -> None:
         """``start`` as a part of the transaction open on the caller's own connection to the store's database.
 
@@ -55,7 +67,9 @@ class Backend(Protocol):
             RunConflict: the id exists with another workflow or input.
         """
 
-    async def run(self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw) -> RunState:
+    async def run(
+        self, workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw, tags: dict[str, str]
+    ) -> RunState:
         """``start`` and ``ending`` in one: the caller is not interested in the moment between."""
 
     async def fork(self, run_id: str, step: str, fork_id: str, *, by: str, why: str) -> None:
@@ -87,12 +101,12 @@ class Backend(Protocol):
 
     async def find(self, run_id: str) -> RunRow | None: ...
 
-    async def list(
-        self, *, status: str | None, workflow: str | None, limit: int, before_key: int | None
-    ) -> Sequence[RunRow]: ...
+    async def page(self, run_id: str, after: int, limit: int) -> Sequence[Entry]:
+        """At most so many of the run's entries, those after this number, checked as ``entries``."""
 
-    async def parent(self, row: RunRow) -> str:
-        """The id of the run that this one is a part of, as its journal says; "" if of none, or if that cannot be read."""
+    async def list(self, where: Where, *, limit: int, before_key: int | None) -> Sequence[RunRow]: ...
+
+    async def count(self, where: Where) -> int: ...
 
     async def request(self, run_id: str, request: Request) -> None:
         """Have an operator's request carried out.

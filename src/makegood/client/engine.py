@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import msgspec
 
 from makegood.backend.local import LocalBackend
+from makegood.backend.retention import pruned
+from makegood.client.batch import checked_action, each
 from makegood.client.handle import RunHandle, operator, result_of
+from makegood.client.search import where
 from makegood.definition.completion import read
-from makegood.definition.keys import checked_run_id, checked_text
+from makegood.definition.keys import checked_run_id, checked_tags, checked_text
 from makegood.definition.payload import encode_as_json
 from makegood.definition.registry import Registry
+from makegood.definition.sleep import checked_seconds
 from makegood.definition.workflow import Workflow
 from makegood.description import RunSummary
 from makegood.engine.operator import Request
-from makegood.engine.run import Status
 from makegood.errors import (
     UnknownWorkflow,
     UsageError,
@@ -28,14 +31,18 @@ from makegood.failure import Failure
 from makegood.store.address import store_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from datetime import datetime
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from datetime import datetime, timedelta
     from types import ModuleType, TracebackType
+    from typing import Unpack
 
     import apsw
 
     from makegood.backend.protocol import Backend
     from makegood.backend.schedules import ScheduleSummary
+    from makegood.client.batch import BatchOutcome
+    from makegood.client.search import Filters
+    from makegood.engine.operator import Action
     from makegood.engine.run import RunState
     from makegood.store.protocol import Store
     from makegood.worker.executor import StandIn
@@ -129,6 +136,7 @@ class Engine:
         workflow: Workflow[..., R],
         *args: Any,
         id: str | None = None,
+        tags: Mapping[str, str] | None = None,
         connection: apsw.Connection | None = None,
         **kwargs: Any,
     ) -> RunHandle[R]:
@@ -138,26 +146,35 @@ class Engine:
             workflow: an ``@mg.workflow`` function.
             args, kwargs: its arguments.
             id: names the run, for you and for idempotency; by default a new one is made up.
+            tags: what it can be found by; those of the first start count.
             connection: your own ``apsw.Connection`` to the store's file, with a transaction open: the run exists if
                 and only if you commit that, and ``result()`` is to be awaited after it.
 
         Raises:
             RunConflict: the id exists with another workflow or input.
+            RunPruned: it has run, long ago, and was pruned.
             PayloadError: an argument cannot be stored.
             UsageError: the connection is to another database, or has no transaction open.
             StoreLocked: another connection is writing, and your transaction began by reading.
         """
         run_id, arguments = self._prepared(workflow, id, args, kwargs)
         if connection is None:
-            await self.backend.start(workflow, run_id, arguments)
+            await self.backend.start(workflow, run_id, arguments, checked_tags(tags) if tags else {})
         else:
-            await self.backend.start_on(connection, workflow, run_id, arguments)
+            await self.backend.start_on(connection, workflow, run_id, arguments, checked_tags(tags))
         return RunHandle(run_id, self, workflow)
 
-    async def run(self, workflow: Workflow[..., R], *args: Any, id: str | None = None, **kwargs: Any) -> R:
+    async def run(
+        self,
+        workflow: Workflow[..., R],
+        *args: Any,
+        id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> R:
         """Start a run and wait for its result: ``start`` and ``result`` in one."""
         run_id, arguments = self._prepared(workflow, id, args, kwargs)
-        state = await self.backend.run(workflow, run_id, arguments)
+        state = await self.backend.run(workflow, run_id, arguments, checked_tags(tags) if tags else {})
         return self.result_of(state, workflow)  # type: ignore[no-any-return]
 
     def result_of(self, state: RunState, workflow: Workflow[..., Any] | None) -> Any:
@@ -206,12 +223,14 @@ class Engine:
         """The run of that id.
 
         Raises:
-            RunNotFound: there is none.
+            RunNotFound: there is none; RunPruned: there was.
             UsageError: there can be none.
         """
         row = await self.backend.find(checked_run_id(run_id))
         if row is None:
             raise not_found(run_id)
+        if row.pruned_at is not None:
+            raise pruned(row)
         return RunHandle(run_id, self, self._known(row.workflow, row.version))
 
     def _known(self, name: str, version: int) -> Workflow[..., Any] | None:
@@ -280,17 +299,13 @@ class Engine:
         return await self.backend.schedules.backfill(name, since, until, operator(by), why)
 
     async def list(
-        self,
-        *,
-        status: str | None = None,
-        workflow: str | None = None,
-        limit: int = 100,
-        before_key: int | None = None,
+        self, *, limit: int = 100, before_key: int | None = None, **filters: Unpack[Filters]
     ) -> list[RunSummary]:
-        """Runs, the newest first; ``before_key`` (a summary's ``key``) continues a list."""
-        if status is not None and status not in set(Status):
-            raise UsageError(f"there is no status {status!r}: it is one of {', '.join(Status)}.")
-        rows = await self.backend.list(status=status, workflow=workflow, limit=limit, before_key=before_key)
+        """Runs that meet the filters (``client.search.Filters``), the newest first.
+
+        ``before_key``, the ``key`` of the last of a page, continues with the next page.
+        """
+        rows = await self.backend.list(where(filters), limit=limit, before_key=before_key)
         return [
             RunSummary(
                 row.key,
@@ -300,7 +315,67 @@ class Engine:
                 row.started_at,
                 row.ended_at,
                 row.version,
-                await self.backend.parent(row),
+                row.parent,
+                dict(row.tags),
+                row.pin,
             )
             for row in rows
         ]
+
+    async def count(self, **filters: Unpack[Filters]) -> int:
+        """How many runs meet the filters."""
+        return await self.backend.count(where(filters))
+
+    async def batch(
+        self,
+        action: Action,
+        why: str = "",
+        *,
+        by: str | None = None,
+        compensate: bool = False,
+        **filters: Unpack[Filters],
+    ) -> AsyncIterator[BatchOutcome]:
+        """Do to every run that meets the filters what the run's method of that name does, such as retry.
+
+        It goes on as it is iterated, and tells of each run. To stop in the middle does no harm, nor to begin again: what
+        was done is done, and recorded.
+
+        Args:
+            action: "retry", "skip", "resume", "cancel", "terminate"
+            why, by: for the journal of each run.
+            compensate: see ``run.terminate``.
+
+        Raises:
+            UsageError: no such action or filter.
+            NoWorker: nobody answers; what was asked so far is stored, and the next worker carries it out.
+        """
+        request = Request(checked_action(action), operator(by), why, compensate=compensate)
+        async for outcome in each(self.backend, request, where(filters)):
+            yield outcome
+
+    async def prune(
+        self,
+        older_than: float | timedelta,
+        *,
+        tombstones: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> int:
+        """Remove runs that ended longer ago than that; how many.
+
+        A run goes with all that it called, if none of them is pinned or younger. Of each a tombstone stays: its id, which
+        is not run again, and how it ended. It is done in short transactions, between which running sagas go on; to stop
+        in the middle does no harm.
+
+        Args:
+            older_than: seconds or a timedelta.
+            tombstones: remove the tombstones of runs that were pruned longer ago than that instead: their ids are free.
+            progress: is told how many have been removed so far.
+        """
+        seconds = checked_seconds(older_than, "older_than")
+        retention = self.backend.retention
+        removed = 0
+        async for runs in retention.forget(seconds) if tombstones else retention.prune(seconds):
+            removed += runs
+            if progress is not None:
+                progress(removed)
+        return removed

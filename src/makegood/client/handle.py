@@ -28,6 +28,7 @@ from makegood.errors import (
     RunFailed,
     RunTerminated,
     UpdateFailed,
+    UsageError,
 )
 from makegood.rollback_plan import RollbackPlan, rollback_plan
 
@@ -200,9 +201,27 @@ class RunHandle(Generic[R]):
             raise UpdateFailed(self.id, update.name, answer.failure)
         return update.reply.decode(answer.reply)
 
-    async def history(self) -> list[HistoryItem]:
-        """The journal, event by event."""
-        return flatten(await self._engine.backend.entries(self.id, all_legs=True))
+    async def history(self, *, after: int = 0, limit: int | None = None) -> list[HistoryItem]:
+        """The journal, event by event; or a page of it: at most ``limit`` entries, those after the number ``after``."""
+        if after < 0 or (limit is not None and limit < 1):
+            raise UsageError(
+                f"history(after={after}, limit={limit}): a page begins after entry 0 or a later one, and holds some."
+            )
+        if limit is None and not after:
+            return flatten(await self._engine.backend.entries(self.id, all_legs=True))
+        return flatten(await self._engine.backend.page(self.id, after, -1 if limit is None else limit), after)
+
+    async def pin(self, why: str = "", *, by: str | None = None) -> None:
+        """Have the run kept by ``engine.prune``, until ``unpin``.
+
+        Raises:
+            RunPruned: it is too late.
+        """
+        await self._engine.backend.retention.pin(self.id, operator(by), why)
+
+    async def unpin(self) -> None:
+        """No longer have it kept."""
+        await self._engine.backend.retention.unpin(self.id)
 
     async def verify(self) -> int:
         """Check the journal's hashes, and that its events make sense and fit the list of runs; the number of entries.

@@ -10,11 +10,16 @@ Also checks of the texts that come with a request: ids, and what is kept for the
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from makegood.errors import UsageError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 ID_LIMIT_CHARACTERS = 200
+TAGS_LIMIT = 20
 TEXT_LIMIT_CHARACTERS = 10_000
 
 
@@ -29,6 +34,24 @@ def step_key(run_id: str, number: int, name: str, revision: int = 0) -> str:
 def compensation_key(key: str, making: int = 1) -> str:
     """``making``: 2 and more for the undoing again of what took effect late: no service may take it for a repetition."""
     return f"{key}/undo" if making == 1 else f"{key}/undo/{making}"
+
+
+def checked_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
+    """The tags, if runs can be found by them.
+
+    Raises:
+        UsageError: too many, or a name or a value that is no string, empty, too long, or cannot be printed.
+    """
+    chosen = dict(tags or {})
+    if len(chosen) > TAGS_LIMIT:
+        raise UsageError(f"a run has at most {TAGS_LIMIT} tags, not {len(chosen)}.")
+    for word in (*chosen, *chosen.values()):
+        if not isinstance(word, str) or not 0 < len(word) <= ID_LIMIT_CHARACTERS or not word.isprintable():
+            raise UsageError(
+                f"tag {word!r} is not usable: names and values are strings of 1 to {ID_LIMIT_CHARACTERS} "
+                "printable characters."
+            )
+    return chosen
 
 
 def checked_run_id(run_id: str) -> str:

@@ -61,6 +61,16 @@ class Execution(Recording, gc=False, eq=False):
             at,
         )
 
+    def start_tagged(self, run_id: str, arguments: msgspec.Raw, tags: dict[str, str], at: float) -> None:
+        workflow = self.workflow
+        deadline = workflow.deadline(at)
+        self._record(
+            journal.RunStarted(
+                run_id, workflow.name, arguments, version=workflow.version, deadline=deadline, tags=tags
+            ),
+            at,
+        )
+
     def start_child(
         self, run_id: str, arguments: msgspec.Raw, parent: str, parent_step: int, at: float
     ) -> None:

@@ -37,6 +37,7 @@ def _run_started(run: RunState, event: journal.RunStarted) -> None:
         event.forks,
     )
     run.deadline = event.deadline
+    run.tags = event.tags
 
 
 def _run_continued(run: RunState, event: journal.RunContinued) -> None:

@@ -57,6 +57,7 @@ def forked(
         forks=_up_to(forks, number - 1),
         by=by,
         why=why,
+        tags=started.tags,
     )
     return fork, [fork, *taken[1:]]
 

@@ -27,6 +27,7 @@ class RunStarted(Event, frozen=True):
 
     ``forks``: what the steps up to these numbers did, after those of the one before, was done by these runs; ``by`` and
     ``why``: who forked it. ``deadline``: when the workflow's time is over (0: never), of all legs together.
+    ``tags``: what it is found by.
     """
 
     id: str
@@ -39,6 +40,7 @@ class RunStarted(Event, frozen=True):
     by: str = ""
     why: str = ""
     deadline: float = 0.0
+    tags: dict[str, str] = {}
 
 
 class StepCompleted(Event, frozen=True):

@@ -76,6 +76,7 @@ def continued(run: RunState, program: Program, continuation: Continued) -> journ
             run.parent_step,
             run.version,
             deadline=run.deadline,
+            tags=run.tags,
         ),
         run.started_at,
         run.leg + 1,

@@ -59,6 +59,8 @@ class StepState(StrEnum):
 
 
 class Status(StrEnum):
+    __hash__ = str.__hash__  # Enum's own is Python code; commits count by status
+
     RUNNING = "RUNNING"
     COMPENSATING = "COMPENSATING"
     PARKED = "PARKED"
@@ -207,6 +209,7 @@ class RunState(msgspec.Struct, gc=False):
     input: msgspec.Raw | None = None
     parent: str = ""  # the run whose step ``parent_step`` this one is
     parent_step: int = 0
+    tags: dict[str, str] = {}
     clock: float = 0.0  # seconds since 1970: the time of the entry being applied
     started_at: float = 0.0
     ended_at: float | None = None

@@ -39,20 +39,50 @@ def chained(previous_hash: bytes, data: bytes) -> bytes:
     return blake2b(previous_hash + data, digest_size=HASH_BYTES).digest()
 
 
-def submission(workflow: Workflow[..., Any], run_id: str, arguments: msgspec.Raw, at: float) -> Write:
+def submission(
+    workflow: Workflow[..., Any],
+    run_id: str,
+    arguments: msgspec.Raw,
+    at: float,
+    tags: dict[str, str] | None = None,
+) -> Write:
     """What creates a run that a worker is to adopt."""
-    name, version = workflow.name, workflow.version
-    started = RunStarted(run_id, name, arguments, version=version, deadline=workflow.deadline(at))
+    name, version, tags = workflow.name, workflow.version, tags or {}
+    started = RunStarted(run_id, name, arguments, version=version, deadline=workflow.deadline(at), tags=tags)
     entry = Entry(at, 0, [started])
     sealed = seal(entry, 1, FIRST_HASH)
-    return Write(None, run_id, name, "RUNNING", at, None, True, sealed, version=version)
+    return Write(None, run_id, name, "RUNNING", at, None, True, sealed, version=version, tags=tags)
+
+
+def input_hash(data: bytes) -> bytes:
+    """The hash of the input in a run's first entry, whatever the order of its keys; of anything else: b"?"."""
+    try:
+        started = _decoder.decode(data).events[0]
+    except (msgspec.MsgspecError, IndexError):
+        return b"?"
+    return hashed_input(started.input) if isinstance(started, RunStarted) else b"?"
+
+
+def hashed_input(arguments: msgspec.Raw) -> bytes:
+    """As ``input_hash``, of arguments."""
+    ordered = msgspec.json.encode(msgspec.json.decode(arguments), order="deterministic")
+    return blake2b(ordered, digest_size=HASH_BYTES).digest()
 
 
 def fork_submission(events: list[AnyEvent], started: RunStarted, at: float) -> Write:
     """What creates a run that begins with what another one had recorded."""
     sealed = seal(Entry(at, 0, events), 1, FIRST_HASH)
     return Write(
-        None, started.id, started.workflow, "RUNNING", at, None, True, sealed, version=started.version
+        None,
+        started.id,
+        started.workflow,
+        "RUNNING",
+        at,
+        None,
+        True,
+        sealed,
+        version=started.version,
+        tags=started.tags,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -11,13 +12,18 @@ import msgspec
 from makegood.errors import StoreError, StoreFenced, UsageError
 from makegood.store.protocol import (
     ANSWERS_KEPT,
+    EVERY_RUN,
+    NO_TAGS,
+    Batch,
     InboxAnswer,
     InboxRequest,
+    Pin,
     RolledBack,
     RunRow,
     ScheduleRow,
     SealedEntry,
     Stored,
+    Where,
     Write,
 )
 
@@ -28,12 +34,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PRUNED_AT_ONCE = 40
+
 
 class MemoryStore:
     """Implements ``store.protocol.Store`` with dictionaries. It can be closed and opened again."""
 
     def __init__(self) -> None:
         self._rows: dict[str, RunRow] = {}
+        self._keys = 0
         self._owners: dict[str, int] = {}
         self._journals: dict[int, list[SealedEntry]] = {}
         self._inbox: dict[int, InboxRequest] = {}
@@ -92,7 +101,8 @@ class MemoryStore:
     def _create(self, write: Write, owner: int) -> bool:
         if write.id in self._rows:
             return False
-        key = write.key = len(self._rows) + 1
+        self._keys += 1
+        key = write.key = self._keys
         self._rows[write.id] = RunRow(
             key,
             write.id,
@@ -102,6 +112,8 @@ class MemoryStore:
             write.ended_at,
             version=write.version,
             leg_entry=write.leg_entry,
+            parent=write.parent,
+            tags=dict(write.tags) if write.tags else NO_TAGS,
         )
         self._owners[write.id] = owner
         self._journals[key] = []
@@ -144,9 +156,9 @@ class MemoryStore:
 
     async def set_wake(self, epoch: int, times: Sequence[tuple[int, float | None]]) -> None:
         self._check(epoch)
-        rows = list(self._rows.values())
+        rows = {row.key: row for row in self._rows.values()}
         for key, wake_at in times:
-            row = rows[key - 1]
+            row = rows[key]
             if row.ended_at is None:
                 self._rows[row.id] = msgspec.structs.replace(row, wake_at=wake_at)
 
@@ -163,7 +175,7 @@ class MemoryStore:
         self._tell_watchers()
         return True
 
-    def submit_on(self, connection: Any, write: Write) -> SealedEntry | None:
+    def submit_on(self, connection: Any, write: Write) -> SealedEntry | RunRow | None:
         raise UsageError(
             "memory:// has no transactions that a start could be a part of: use a database, such as sqlite:///orders.db."
         )
@@ -172,21 +184,58 @@ class MemoryStore:
         return self._rows.get(run_id)
 
     async def list(
-        self,
-        *,
-        status: str | None = None,
-        workflow: str | None = None,
-        limit: int = 100,
-        before_key: int | None = None,
+        self, where: Where = EVERY_RUN, *, limit: int = 100, before_key: int | None = None
     ) -> Sequence[RunRow]:
-        found = [
-            row
-            for row in reversed(self._rows.values())
-            if status in (None, row.status)
-            and workflow in (None, row.workflow)
-            and (before_key is None or row.key < before_key)
-        ]
-        return found[:limit]
+        rows = reversed(self._rows.values())
+        found = (row for row in rows if (before_key is None or row.key < before_key) and _meets(row, where))
+        return [*islice(found, max(limit, 0))]
+
+    async def count(self, where: Where = EVERY_RUN) -> int:
+        return sum(_meets(row, where) for row in self._rows.values())
+
+    async def set_pin(self, run_id: str, pin: Pin | None) -> bool:
+        row = self._rows.get(run_id)
+        if row is None or row.pruned_at is not None:
+            return False
+        self._rows[run_id] = msgspec.structs.replace(row, pin=pin)
+        return True
+
+    async def prune(
+        self, before: float, at: float, digest: Callable[[bytes], bytes], *, after_key: int = 0
+    ) -> Batch:
+        following = islice((row for row in self._rows.values() if row.key > after_key), PRUNED_AT_ONCE)
+        looked_at, pruned = list(following), 0
+        for root in (self._rows[row.id] for row in looked_at):
+            above = self._rows.get(root.parent)
+            if above is not None and above.pruned_at is None:
+                continue
+            family = self._family(root)
+            if all(_may_go(row, before) for row in family):
+                pruned += len(family)
+                for row in family:
+                    self._bury(row, at, digest)
+        return Batch(pruned, looked_at[-1].key if len(looked_at) == PRUNED_AT_ONCE else None)
+
+    def _family(self, root: RunRow) -> Sequence[RunRow]:
+        """The run and all that it called."""
+        family = [root]
+        for member in family:
+            family += (row for row in self._rows.values() if row.parent == member.id)
+        return family
+
+    def _bury(self, row: RunRow, at: float, digest: Callable[[bytes], bytes]) -> None:
+        hashed = digest(self._journals.pop(row.key)[0].data)
+        self._inbox = {number: one for number, one in self._inbox.items() if one.run_id != row.id}
+        self._answers = {number: one for number, one in self._answers.items() if number in self._inbox}
+        self._rows[row.id] = msgspec.structs.replace(
+            row, pruned_at=at, input_hash=hashed, parent="", tags=NO_TAGS, pin=None
+        )
+
+    async def forget(self, before: float, *, after_key: int = 0) -> Batch:
+        buried = [row for row in self._rows.values() if row.pruned_at is not None and row.pruned_at < before]
+        for row in buried:
+            del self._rows[row.id], self._owners[row.id]
+        return Batch(len(buried), None)
 
     async def journal(self, key: int, *, after: int = 0, limit: int = -1) -> Sequence[SealedEntry]:
         first = max(after, 0)
@@ -272,3 +321,24 @@ class MemoryStore:
             raise StoreError("the store is not open.")
         if epoch != len(self._workers):
             raise StoreFenced(f"worker incarnation {len(self._workers)} has taken over from {epoch}.")
+
+
+def _may_go(row: RunRow, before: float) -> bool:
+    ended = row.ended_at is not None and row.ended_at < before
+    return ended and row.pin is None and row.pruned_at is None
+
+
+def _meets(row: RunRow, where: Where) -> bool:
+    ended_at = row.ended_at
+    return (
+        row.pruned_at is None
+        and where.status in (None, row.status)
+        and where.workflow in (None, row.workflow)
+        and where.parent in (None, row.parent)
+        and row.id.startswith(where.id_prefix)
+        and (where.started_after is None or row.started_at >= where.started_after)
+        and (where.started_before is None or row.started_at < where.started_before)
+        and (where.ended_after is None or (ended_at is not None and ended_at >= where.ended_after))
+        and (where.ended_before is None or (ended_at is not None and ended_at < where.ended_before))
+        and all(row.tags.get(name) == value for name, value in where.tags.items())
+    )

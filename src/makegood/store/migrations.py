@@ -68,6 +68,38 @@ SCRIPTS = (
     UPDATE inbox SET answered = number, data = x'' WHERE error IS NOT NULL;
     CREATE INDEX inbox_answered ON inbox (answered) WHERE answered IS NOT NULL;
     """,
+    """
+    ALTER TABLE runs ADD COLUMN parent TEXT;
+    ALTER TABLE runs ADD COLUMN tags TEXT;
+    ALTER TABLE runs ADD COLUMN pin TEXT;
+    ALTER TABLE runs ADD COLUMN pruned_at REAL;
+    ALTER TABLE runs ADD COLUMN input_hash BLOB;
+    UPDATE runs SET parent = told.parent FROM (
+        SELECT run, CAST(data AS TEXT) ->> '$.events[0].parent' AS parent FROM journal
+        WHERE number = 1 AND json_valid(CAST(data AS TEXT))
+    ) AS told WHERE told.run = runs.key AND told.parent <> '';
+    CREATE INDEX runs_children ON runs (parent) WHERE parent IS NOT NULL;
+    CREATE TABLE tags (
+        name TEXT NOT NULL,
+        value TEXT NOT NULL,
+        run INTEGER NOT NULL,
+        PRIMARY KEY (name, value, run)
+    ) WITHOUT ROWID;
+    CREATE TABLE tallies (
+        block INTEGER NOT NULL,
+        workflow TEXT NOT NULL,
+        status TEXT NOT NULL,
+        runs INTEGER NOT NULL,
+        started_first REAL,
+        started_last REAL,
+        ended_first REAL,
+        ended_last REAL,
+        PRIMARY KEY (block, workflow, status)
+    ) WITHOUT ROWID;
+    INSERT INTO tallies
+        SELECT key >> 10, workflow, status, count(*), min(started_at), max(started_at), min(ended_at), max(ended_at)
+        FROM runs GROUP BY 1, 2, 3;
+    """,
 )
 
 

@@ -7,12 +7,13 @@ newest may commit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from makegood.definition.transaction import Connection
 
@@ -20,6 +21,15 @@ T = TypeVar("T")
 
 
 ANSWERS_KEPT = 10_000
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """Who had a run kept, and why; ``at`` in seconds since 1970."""
+
+    by: str
+    why: str
+    at: float
 
 
 class RunRow(msgspec.Struct, frozen=True, gc=False):
@@ -27,7 +37,8 @@ class RunRow(msgspec.Struct, frozen=True, gc=False):
 
     ``version`` is the workflow's. ``leg_entry``: with the entry of this number it last went on as new (0: it never did).
     ``wake_at``: the run is asleep until then (infinity: until a request
-    wakes it); None: it is awake.
+    wakes it); None: it is awake. ``parent``: the id of the run that called it, "" if none did.
+    ``pruned_at``: only this row is left of it, its tombstone, and ``input_hash``.
     """
 
     key: int
@@ -39,6 +50,39 @@ class RunRow(msgspec.Struct, frozen=True, gc=False):
     wake_at: float | None = None
     version: int = 1
     leg_entry: int = 0
+    parent: str = ""
+    tags: Mapping[str, str] = NO_TAGS
+    pin: Pin | None = None
+    pruned_at: float | None = None
+    input_hash: bytes = b""
+
+
+class Where(msgspec.Struct, frozen=True):
+    """Which runs: those that meet all of this. Times in seconds since 1970: from ``after`` on, earlier than ``before``.
+
+    ``tags``: the run has all of these; ``parent``: the id of the run that called it, "" for
+    those that none did; ``id_prefix``: its id begins so.
+    """
+
+    status: str | None = None
+    workflow: str | None = None
+    started_after: float | None = None
+    started_before: float | None = None
+    ended_after: float | None = None
+    ended_before: float | None = None
+    tags: Mapping[str, str] = NO_TAGS
+    parent: str | None = None
+    id_prefix: str = ""
+
+
+EVERY_RUN = Where()
+
+
+class Batch(NamedTuple):
+    """What one step of a long piece of work did: to so many runs; it goes on after this key (None: it is done)."""
+
+    runs: int
+    after_key: int | None
 
 
 class SealedEntry(msgspec.Struct, frozen=True, gc=False):
@@ -61,6 +105,7 @@ class Write(msgspec.Struct, gc=False):
 
     ``key`` None creates the run; the store sets it. A changed row is awake. ``answered`` are inbox requests that this
     entry settles; ``wakes`` is a run that, if it is asleep, is due at once: the parent of a child that ends.
+    ``parent`` and ``tags`` matter when the run is created. ``before``: the status that its row has ("": it has none).
     """
 
     key: int | None
@@ -75,6 +120,9 @@ class Write(msgspec.Struct, gc=False):
     wakes: str = ""
     version: int = 1
     leg_entry: int = 0
+    parent: str = ""
+    tags: Mapping[str, str] = NO_TAGS
+    before: str = ""
 
 
 class InboxRequest(msgspec.Struct, frozen=True):
@@ -172,27 +220,42 @@ class Store(Protocol):
     async def submit(self, write: Write) -> bool:
         """Create a run without being its worker; False if the id exists already."""
 
-    def submit_on(self, connection: Any, write: Write) -> SealedEntry | None:
+    def submit_on(self, connection: Any, write: Write) -> SealedEntry | RunRow | None:
         """``submit`` within the transaction open on a connection of the caller's own.
 
-        None: the run exists once that commits. Otherwise the id is taken: the first entry of the run that has it.
+        None: the run exists once that commits. Otherwise the id is taken: the first entry of the run that has
+        it, or its tombstone.
 
         Raises:
             UsageError: this connection cannot be used for that; nothing was written.
             StoreLocked: another connection is writing; nothing was written.
         """
 
-    async def find(self, run_id: str) -> RunRow | None: ...
+    async def find(self, run_id: str) -> RunRow | None:
+        """The run's row, also if it was pruned."""
 
     async def list(
-        self,
-        *,
-        status: str | None = None,
-        workflow: str | None = None,
-        limit: int = 100,
-        before_key: int | None = None,
+        self, where: Where = EVERY_RUN, *, limit: int = 100, before_key: int | None = None
     ) -> Sequence[RunRow]:
-        """Runs, the newest first."""
+        """Runs, the newest first; not those that were pruned."""
+
+    async def count(self, where: Where = EVERY_RUN) -> int:
+        """How many runs ``list`` would give."""
+
+    async def set_pin(self, run_id: str, pin: Pin | None) -> bool:
+        """Have a run kept from being pruned, or (None) no longer; False if there is no such run. Any process may."""
+
+    async def prune(
+        self, before: float, at: float, digest: Callable[[bytes], bytes], *, after_key: int = 0
+    ) -> Batch:
+        """Leave of some runs that ended before a time nothing but tombstones, in one short transaction. Any process may.
+
+        A run goes with all that it called, or stays with it: as long as one of them has not ended, did so later, or is
+        pinned. A run whose parent is there goes with that one only. ``digest`` makes ``input_hash`` of the first entry.
+        """
+
+    async def forget(self, before: float, *, after_key: int = 0) -> Batch:
+        """Remove some tombstones of runs that were pruned before a time: their ids are free again."""
 
     async def journal(self, key: int, *, after: int = 0, limit: int = -1) -> Sequence[SealedEntry]:
         """A run's entries in order, those after the given number; no more than ``limit`` (-1: all)."""

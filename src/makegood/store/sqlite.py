@@ -20,19 +20,27 @@ import msgspec
 
 from makegood.errors import StoreError, StoreFenced, StoreFull, StoreReadOnly
 from makegood.store import sqlite_caller
+from makegood.store import sqlite_pruning as pruning
+from makegood.store import sqlite_tallies as tallies
 from makegood.store.filelock import FileLock
 from makegood.store.migrations import check, migrate
 from makegood.store.protocol import (
     ANSWERS_KEPT,
+    EVERY_RUN,
+    Batch,
     InboxAnswer,
     InboxRequest,
+    Pin,
     RunRow,
     ScheduleRow,
     SealedEntry,
     Stored,
+    Where,
     Write,
 )
 from makegood.store.sqlite_errors import explain, explained
+from makegood.store.sqlite_rows import ROW_COLUMNS, SELECT_RUN, SELECT_STORED, rows_of, run_row, tags_of
+from makegood.store.sqlite_search import Search
 from makegood.store.sqlite_transaction import make_apart
 from makegood.store.sqlite_writer import LOCKED_WAIT_SECONDS, Writer
 
@@ -49,14 +57,14 @@ CACHE_KIBIBYTES = 65_536
 READ_CACHE_KIBIBYTES = 16_384
 
 INSERT_RUN = (
-    "INSERT INTO runs (key, id, workflow, status, started_at, ended_at, owner, version, leg_entry) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+    "INSERT INTO runs (key, id, workflow, status, started_at, ended_at, owner, version, leg_entry, parent, tags) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 )
+INSERT_TAG = "INSERT INTO tags (name, value, run) VALUES (?, ?, ?)"
 UPDATE_RUN = (
     "UPDATE runs SET status = ?, ended_at = ?, wake_at = NULL, leg_entry = max(leg_entry, ?) WHERE key = ?"
 )
 INSERT_ENTRY = "INSERT INTO journal (run, number, data, hash) VALUES (?, ?, ?, ?)"
-SELECT_RUN = "SELECT key, id, workflow, status, started_at, ended_at, wake_at, version, leg_entry FROM runs"
 IS_KNOWN = "(workflow, version) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))"
 SELECT_AWAKE = f"{SELECT_RUN} WHERE ended_at IS NULL AND wake_at IS NULL AND owner <> ? AND {IS_KNOWN} ORDER BY key LIMIT ?"
 SELECT_DUE = f"{SELECT_RUN} WHERE wake_at <= ? AND {IS_KNOWN} ORDER BY wake_at, key LIMIT ?"
@@ -74,13 +82,6 @@ FORGET_ANSWERS = (
     "DELETE FROM inbox WHERE answered <= (SELECT max(answered) FROM inbox WHERE answered IS NOT NULL) - ?"
 )
 SELECT_JOURNAL = "SELECT number, data, hash FROM journal WHERE run = ? AND number > ? ORDER BY number LIMIT ?"
-
-ROW_COLUMNS = len(RunRow.__struct_fields__)
-SELECT_STORED = (
-    "SELECT r.key, r.id, r.workflow, r.status, r.started_at, r.ended_at, r.wake_at, r.version, r.leg_entry, "
-    "j.number, j.data, j.hash FROM json_each(?) AS asked CROSS JOIN runs AS r ON r.id = asked.value "
-    "LEFT JOIN journal AS j ON j.run = r.key AND j.number > r.leg_entry - 2 AND r.ended_at IS NULL"
-)
 
 
 class SqliteStore:
@@ -185,11 +186,10 @@ class SqliteStore:
     def _append(self, writes: Sequence[Write]) -> None:
         many = self._writer.connection.executemany
         many(INSERT_ENTRY, [(w.key, w.entry.number, w.entry.data, w.entry.hash) for w in writes])
-        changed = [
-            (w.status, w.ended_at, w.leg_entry, w.key) for w in writes if w.row_changed and w.entry.number > 1
-        ]
+        changed = [w for w in writes if w.row_changed and w.entry.number > 1]
         if changed:
-            many(UPDATE_RUN, changed)
+            many(UPDATE_RUN, [(w.status, w.ended_at, w.leg_entry, w.key) for w in changed])
+            tallies.changed(self._writer.connection, changed)
         answers = [answer for write in writes if write.answered for answer in write.answered]
         if answers:
             self._answer(answers)
@@ -202,21 +202,26 @@ class SqliteStore:
         connection = self._writer.connection
         first = connection.execute("SELECT coalesce(max(key), 0) FROM runs").get + 1
         before = connection.total_changes()
-        rows = [
-            (key, w.id, w.workflow, w.status, w.started_at, w.ended_at, owner, w.version, w.leg_entry)
-            for key, w in enumerate(new, first)
-        ]
-        connection.executemany(INSERT_RUN, rows)
+        connection.executemany(INSERT_RUN, rows_of(enumerate(new, first), owner))
         if connection.total_changes() - before == len(new):
             for key, write in enumerate(new, first):
                 write.key = key
+            self._note(new)
             return []
         ids = [(write.id,) for write in new]
         keys = dict(connection.executemany("SELECT id, key FROM runs WHERE id = ?", ids))
         for key, write in enumerate(new, first):
             if keys[write.id] == key:
                 write.key = key
+        self._note([write for write in new if write.key is not None])
         return [write for write in new if write.key is None]
+
+    def _note(self, created: Sequence[Write]) -> None:
+        """What is kept of new runs beside their rows."""
+        if created:
+            tallies.created(self._writer.connection, created)
+            if any(write.tags for write in created):
+                self._writer.connection.executemany(INSERT_TAG, tags_of(created))
 
     async def adopt(
         self, epoch: int, workflows: Sequence[tuple[str, int]], limit: int, now: float = 0.0
@@ -230,7 +235,7 @@ class SqliteStore:
             connection.executemany(
                 "UPDATE runs SET owner = ?, wake_at = NULL WHERE key = ?", [(epoch, row[0]) for row in rows]
             )
-        return [RunRow(*row) for row in rows]
+        return [run_row(row) for row in rows]
 
     async def set_wake(self, epoch: int, times: Sequence[tuple[int, float | None]]) -> None:
         async with self._writer:
@@ -243,7 +248,7 @@ class SqliteStore:
 
     async def unadopted(self, epoch: int) -> list[RunRow]:
         rows = self._read(f"{SELECT_RUN} WHERE ended_at IS NULL AND owner <> ? ORDER BY key", (epoch,))
-        return [RunRow(*row) for row in rows]
+        return [run_row(row) for row in rows]
 
     async def submit(self, write: Write) -> bool:
         async with self._writer:
@@ -252,28 +257,40 @@ class SqliteStore:
             self._append([write])
         return True
 
-    def submit_on(self, connection: Any, write: Write) -> SealedEntry | None:
+    def submit_on(self, connection: Any, write: Write) -> SealedEntry | RunRow | None:
         cursor = sqlite_caller.checked(connection, self.path)
-        return sqlite_caller.insert(cursor, INSERT_RUN, INSERT_ENTRY, write)
+        return sqlite_caller.insert(cursor, INSERT_RUN, INSERT_ENTRY, INSERT_TAG, write)
 
     async def find(self, run_id: str) -> RunRow | None:
         rows = self._read(f"{SELECT_RUN} WHERE id = ?", (run_id,))
-        return RunRow(*rows[0]) if rows else None
+        return run_row(rows[0]) if rows else None
 
     async def list(
-        self,
-        *,
-        status: str | None = None,
-        workflow: str | None = None,
-        limit: int = 100,
-        before_key: int | None = None,
+        self, where: Where = EVERY_RUN, *, limit: int = 100, before_key: int | None = None
     ) -> Sequence[RunRow]:
-        rows = self._read(
-            f"{SELECT_RUN} WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR workflow = ?2) "
-            "AND (?3 IS NULL OR key < ?3) ORDER BY key DESC LIMIT ?4",
-            (status, workflow, before_key, limit),
-        )
-        return [RunRow(*row) for row in rows]
+        return await Search(self._read, where).runs(limit, before_key)
+
+    async def count(self, where: Where = EVERY_RUN) -> int:
+        return await Search(self._read, where).count()
+
+    async def set_pin(self, run_id: str, pin: Pin | None) -> bool:
+        async with self._writer:
+            return pruning.set_pin(self._writer.connection, run_id, pin)
+
+    async def prune(
+        self, before: float, at: float, digest: Callable[[bytes], bytes], *, after_key: int = 0
+    ) -> Batch:
+        block = pruning.next_block(self._read, before, after_key)
+        if block is None:
+            return Batch(0, None)
+        async with self._writer:
+            return pruning.prune(
+                self._writer.connection, before, at, digest, max(after_key, block * tallies.BLOCK_RUNS - 1)
+            )
+
+    async def forget(self, before: float, *, after_key: int = 0) -> Batch:
+        async with self._writer:
+            return pruning.forget(self._writer.connection, before, after_key)
 
     async def journal(self, key: int, *, after: int = 0, limit: int = -1) -> Sequence[SealedEntry]:
         rows = self._read(SELECT_JOURNAL, (key, max(after, 0), limit))
@@ -282,7 +299,7 @@ class SqliteStore:
     async def stored(self, run_ids: Sequence[str]) -> Sequence[Stored]:
         found: dict[str, tuple[RunRow, list[SealedEntry]]] = {}
         for values in self._read(SELECT_STORED, (msgspec.json.encode(run_ids).decode(),)):
-            _, leg = found.get(values[1]) or found.setdefault(values[1], (RunRow(*values[:ROW_COLUMNS]), []))
+            _, leg = found.get(values[1]) or found.setdefault(values[1], (run_row(values[:ROW_COLUMNS]), []))
             if values[ROW_COLUMNS] is not None:
                 leg.append(SealedEntry(*values[ROW_COLUMNS:]))
         for _, leg in found.values():

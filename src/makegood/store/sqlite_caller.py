@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import apsw
+import msgspec
 
 from makegood.errors import StoreLocked, UsageError
-from makegood.store.protocol import SealedEntry
+from makegood.store import sqlite_tallies as tallies
+from makegood.store.protocol import RunRow, SealedEntry
+from makegood.store.sqlite_rows import SELECT_RUN, rows_of, run_row
 
 if TYPE_CHECKING:
     from makegood.store.protocol import Write
@@ -53,8 +56,10 @@ def _as_it_is(_cursor: apsw.Cursor, row: Any) -> Any:
     return row
 
 
-def insert(cursor: Any, insert_run: str, insert_entry: str, write: Write) -> SealedEntry | None:
-    """Write a run's row and its first entry; or, if its id exists, nothing: then that run's first entry.
+def insert(
+    cursor: Any, insert_run: str, insert_entry: str, insert_tag: str, write: Write
+) -> SealedEntry | RunRow | None:
+    """Write a run's row and its first entry; or, if its id exists, nothing: then that run's first entry, or its tombstone.
 
     Raises:
         StoreLocked: another connection is writing.
@@ -66,22 +71,16 @@ def insert(cursor: Any, insert_run: str, insert_entry: str, write: Write) -> Sea
         ).fetchall()
         if found:
             return SealedEntry(*found[0])
+        pruned = cursor.execute(f"{SELECT_RUN} WHERE id = ?", (write.id,)).fetchall()
+        if pruned:
+            return run_row(pruned[0])
         cursor.execute("SAVEPOINT makegood_start")
         try:
-            row = (
-                None,
-                write.id,
-                write.workflow,
-                write.status,
-                write.started_at,
-                write.ended_at,
-                0,
-                write.version,
-                write.leg_entry,
-            )
-            cursor.execute(insert_run, row)
+            cursor.execute(insert_run, rows_of([(None, write)], 0)[0])
             [[key]] = cursor.execute("SELECT key FROM runs WHERE id = ?", (write.id,)).fetchall()
             cursor.execute(insert_entry, (key, write.entry.number, write.entry.data, write.entry.hash))
+            tallies.created(cursor, [msgspec.structs.replace(write, key=key)])
+            cursor.executemany(insert_tag, [(*tag, key) for tag in write.tags.items()])
         except BaseException:
             cursor.execute("ROLLBACK TO makegood_start")
             raise

@@ -177,6 +177,13 @@ class Children:
     async def _compare(self, parent: LiveRun, record: StepRecord, row: RunRow) -> None:
         """What the parent wants, beside what has become of the child."""
         worker = self._worker
+        if row.pruned_at is not None:
+            self._refuse(
+                parent,
+                record,
+                Failure.of(RunConflict(TAKEN.format(row.id, row.workflow)), with_traceback=False),
+            )
+            return
         live = worker.runs.get(row.id)
         child = live.state if live is not None else await self._told(row)
         if is_ended(parent):
@@ -210,7 +217,17 @@ class Children:
             entry = journal.Entry(at, worker.epoch, [journal.UndoRequested(parent.id)])
             sealed = seal(entry, last.number + 1, last.hash)
             status = Status.COMPENSATING
-            write = Write(row.key, row.id, row.workflow, status, row.started_at, None, True, sealed)
+            write = Write(
+                row.key,
+                row.id,
+                row.workflow,
+                status,
+                row.started_at,
+                None,
+                True,
+                sealed,
+                before=newest.status,
+            )
             await worker.store.commit(worker.epoch, [write])
         await self._load(row.id)
 

@@ -75,8 +75,8 @@ class LiveRun(msgspec.Struct, gc=False, eq=False):
         self.entry_number += 1
         sealed = seal(self.entry, self.entry_number, self.hash)
         self.hash = sealed.hash
-        status = state.status
-        changed = status is not self.last_status or self.asleep
+        status, before = state.status, self.last_status
+        changed = status is not before or self.asleep
         self.asleep = False
         self.last_status = status
         if state.leg != self.leg:
@@ -97,4 +97,7 @@ class LiveRun(msgspec.Struct, gc=False, eq=False):
             state.parent if state.ended_at is not None else "",
             state.version,
             self.leg_entry,
+            state.parent,
+            state.tags,
+            before,
         )

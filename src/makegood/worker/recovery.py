@@ -264,7 +264,9 @@ class Recovery:
             return
         entry = journal.Entry(max(worker.now(), state.clock), worker.epoch, [journal.RunParked(0, reason)])
         sealed = seal(entry, last.number + 1, last.hash)
-        parked = Write(row.key, row.id, row.workflow, "PARKED", row.started_at, None, True, sealed)
+        parked = Write(
+            row.key, row.id, row.workflow, "PARKED", row.started_at, None, True, sealed, before=row.status
+        )
         await worker.store.commit(worker.epoch, [parked])
         worker.changes.tell(row.id)
 
@@ -306,7 +308,7 @@ class Recovery:
                 raise not_found(run_id)
             row = stored.row
             if row.ended_at is not None:
-                if request.action == "late":
+                if request.action == "late" and row.pruned_at is None:
                     return row
                 raise has_ended(request, run_id, row.status)
             known = worker.registry.knows(row.workflow, row.version) and run_id not in self.unfit

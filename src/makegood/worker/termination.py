@@ -57,6 +57,7 @@ async def terminate(worker: Worker, row: RunRow, request: Request, answers: Sequ
         entry,
         answers,
         run.parent,
+        before=row.status,
     )
     await worker.store.commit(worker.epoch, [ended])
     worker.changes.tell(row.id)
@@ -105,7 +106,18 @@ async def record_after_end(
         apply(run, fact)
     entry = seal(journal.Entry(run.clock, worker.epoch, facts), sealed[-1].number + 1, sealed[-1].hash)
     status, ended_at = run.status, run.ended_at
-    write = Write(row.key, row.id, row.workflow, status, row.started_at, ended_at, True, entry, answers)
+    write = Write(
+        row.key,
+        row.id,
+        row.workflow,
+        status,
+        row.started_at,
+        ended_at,
+        True,
+        entry,
+        answers,
+        before=row.status,
+    )
     await worker.store.commit(worker.epoch, [write])
     worker.changes.tell(row.id)
     return True

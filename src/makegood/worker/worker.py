@@ -132,13 +132,16 @@ class Worker:
         run_id: str,
         arguments: msgspec.Raw,
         parent: tuple[str, int] | None = None,
+        tags: dict[str, str] | None = None,
     ) -> LiveRun:
         """Create a run; it exists once ``started`` says so. ``parent``: the run and its step that it is."""
         self.check()
         run = LiveRun(run_id, Execution(workflow, CoroutineProgram(workflow)))
         run.starters = []
         self.starting[run_id] = run
-        if parent is None:
+        if tags:
+            self.tell(run, run.execution.start_tagged, run_id, arguments, tags)
+        elif parent is None:
             self.tell(run, run.execution.start, run_id, arguments)
         else:
             self.tell(run, run.execution.start_child, run_id, arguments, *parent)
