@@ -265,6 +265,7 @@ def test_all_that_a_run_started_with_but_its_input_stays() -> None:
             strict=True,
         )
     }
+    given |= {"by": "", "why": ""}  # who forked it is told once
     started = journal.RunStarted(**defaults, **given)
     execution = replayed(count, [msgspec.structs.replace(run.entries[0], events=[started])])
     execution.events.clear()

@@ -15,6 +15,8 @@ from makegood.errors import NotPossible
 from tests.engine.kit import in_words
 from tests.engine.shop import charge, note, reserve, ship
 
+AT = 1_000_100.0
+
 
 @mg.workflow
 async def order() -> str:
@@ -38,15 +40,15 @@ async def parent() -> None:
 
 
 def fork(run, step, run_id="fork-1"):
-    return forked(run.entries, step, run_id, by="ann", why="a second try")[1]
+    return forked(run.entries, step, run_id, AT, by="ann", why="a second try")[1]
 
 
 def lived(workflow, events):
     """The fork as its worker takes it in, and what it does next, in words."""
     execution = Execution(workflow, CoroutineProgram(workflow))
-    entry = Entry(1_000_100.0, 0, events)
+    entry = Entry(AT, 0, events)
     execution.replay([entry])
-    execution.recover(1_000_101.0, 0.5)
+    execution.recover(AT + 1, 0.5)
     execution.program.close()
     names = {number: step.name for number, step in execution.state.steps.items()}
     return execution.state, in_words(execution.seal(1), names)
@@ -83,14 +85,14 @@ def test_the_effects_taken_over_are_still_called_by_their_first_run(ended):
 def test_a_fork_of_a_fork_knows_all_authors(ended):
     events = fork(ended, "reserve")
     again = [Entry(1_000_000.0, 0, [*events, *ended.events[len(events) :]])]
-    started, _ = forked(again, "ship", "fork-2", by="ann", why="a third try")
+    started, _ = forked(again, "ship", "fork-2", AT, by="ann", why="a third try")
     assert started.forks == [("run-1", 1), ("fork-1", 2)]
-    started, _ = forked(again, "reserve", "fork-3", by="ann", why="a third try")
+    started, _ = forked(again, "reserve", "fork-3", AT, by="ann", why="a third try")
     assert started.forks == [("run-1", 1)]
 
 
 def test_from_the_first_step_nothing_is_taken_over(ended):
-    started, events = forked(ended.entries, "charge", "fork-1", by="ann", why="anew")
+    started, events = forked(ended.entries, "charge", "fork-1", AT, by="ann", why="anew")
     assert events == [started]
     assert started.forks == []
 
@@ -143,3 +145,18 @@ def test_a_cancelled_run_is_not_taken_over_beyond_its_cancellation(start):
     run.undo("charge")
     with pytest.raises(NotPossible, match="had been cancelled before that"):
         fork(run, "note")
+
+
+def test_the_fork_has_as_much_time_as_the_run_had(start):
+    @mg.workflow(timeout=500)
+    async def hurried() -> None:
+        await charge("o-1")
+        await ship("o-1")
+
+    run = start(hurried)
+    run.complete("charge", "receipt")
+    run.operate("terminate")
+    state, next_ = lived(hurried, fork(run, "ship"))
+    assert state.deadline == AT + 500
+    assert state.timers == {0: AT + 500}
+    assert next_ == ["ship scheduled"]

@@ -172,8 +172,9 @@ class LocalBackend:
         return state
 
     async def fork(self, run_id: str, step: str, fork_id: str, *, by: str, why: str) -> None:
-        started, events = forked(await self.entries(run_id, all_legs=True), step, fork_id, by=by, why=why)
-        if not await self.store.submit(fork_submission(events, started, self._now())):
+        entries, now = await self.entries(run_id, all_legs=True), self._now()
+        started, events = forked(entries, step, fork_id, now, by=by, why=why)
+        if not await self.store.submit(fork_submission(events, started, now)):
             raise RunConflict(f"run {fork_id} exists already: give the fork another id.")
         if self.worker is not None:
             self.worker.recovery.look()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def forked(
-    entries: Sequence[journal.Entry], step: str, run_id: str, *, by: str, why: str
+    entries: Sequence[journal.Entry], step: str, run_id: str, at: float, *, by: str, why: str
 ) -> tuple[journal.RunStarted, list[journal.AnyEvent]]:
     """How the fork starts, and its whole first entry: that, and what the run did before ``step`` (a name or number).
 
@@ -40,7 +40,7 @@ def forked(
         if isinstance(event, (journal.StepScheduled, journal.ChildScheduled, journal.RollbackRegistered))
         and event.step == number
     )
-    taken = [event for event in events[:cut] if not _is_of_time_limit(event)]
+    taken = events[:cut]
     obstacle = _obstacle(_folded(taken), ended)
     if obstacle:
         raise NotPossible(
@@ -49,6 +49,7 @@ def forked(
     started = taken[0]
     assert isinstance(started, journal.RunStarted)
     forks = [*started.forks, (ended.id, number - 1)] if number > 1 else list(started.forks)
+    deadline = at + started.deadline - entries[0].at if started.deadline else 0.0
     fork = journal.RunStarted(
         run_id,
         started.workflow,
@@ -58,13 +59,15 @@ def forked(
         by=by,
         why=why,
         tags=started.tags,
+        deadline=deadline,
     )
-    return fork, [fork, *taken[1:]]
+    return fork, [fork, *(_with_its_own_limit(event, deadline) for event in taken[1:])]
 
 
-def _is_of_time_limit(event: journal.AnyEvent) -> bool:
-    """Of the workflow's, which was the other run's alone."""
-    return isinstance(event, (journal.TimerStarted, journal.TimerFired)) and event.timer == DEADLINE
+def _with_its_own_limit(event: journal.AnyEvent, deadline: float) -> journal.AnyEvent:
+    """The fork has as much time as the run had."""
+    limits = isinstance(event, journal.TimerStarted) and event.timer == DEADLINE
+    return journal.TimerStarted(DEADLINE, deadline) if limits else event
 
 
 def _up_to(forks: Iterable[tuple[str, int]], last: int) -> list[tuple[str, int]]:

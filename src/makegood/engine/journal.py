@@ -7,6 +7,7 @@ A decision becomes a command by being durable: the worker carries out an entry's
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias, get_args
 
 import msgspec
@@ -36,7 +37,7 @@ class RunStarted(Event, frozen=True):
     parent: str = ""
     parent_step: int = 0
     version: int = 1
-    forks: list[tuple[str, int]] = []
+    forks: Sequence[tuple[str, int]] = ()
     by: str = ""
     why: str = ""
     deadline: float = 0.0

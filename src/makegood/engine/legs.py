@@ -75,6 +75,7 @@ def continued(run: RunState, program: Program, continuation: Continued) -> journ
             run.parent,
             run.parent_step,
             run.version,
+            run.forks,
             deadline=run.deadline,
             tags=run.tags,
         ),
