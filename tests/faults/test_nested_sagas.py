@@ -43,7 +43,7 @@ PAYOUTS = {
     "the transfer is cut off once": ({("do", "transfer"): ["cut-done", "ok"]}, "COMPLETED"),
     "the receipt fails": ({("do", "receipt"): ["fail"]}, "COMPLETED"),
 }
-CRASH_EVERY = 3 if EFFORT > 1 else 6  # writes, beginning with another one at each place
+CRASH_EVERY = 3 if EFFORT > 1 else 8  # writes, beginning with another one at each place
 CASES = [
     pytest.param(saga, script, status, id=f"{saga.name}: {name}")
     for saga, scripts in ((TRAVEL, JOURNEYS), (PAYOUT, PAYOUTS))
