@@ -67,3 +67,14 @@ def test_a_run_that_is_terminated_in_the_entry_that_stops_a_step_records_nothing
     case = Case(script, cancel_at=("write", 1), terminate="at once", seconds={"b": 0.001})
     assert status_of(hold(saga, case)) == "TERMINATED"
     crash_everywhere(saga, case)
+
+
+def test_a_run_that_is_terminated_while_others_are_being_recovered_is_not_recovered_after_its_end():
+    case = Case(
+        cancel_at=("call", 2),
+        terminate="at once",
+        seconds={"reserve": 1.0},
+        commit_seconds=0.002,
+        run_ids=("order-1", "order-2", "order-3"),
+    )
+    crash_everywhere(ORDER, case)
