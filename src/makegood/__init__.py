@@ -9,6 +9,7 @@ from makegood.definition.attempt import (
     last_heartbeat,
     original_key,
 )
+from makegood.definition.breaker import Breaker
 from makegood.definition.child import Child, start_child
 from makegood.definition.completion import PENDING, Pending
 from makegood.definition.retry import Retry
@@ -64,6 +65,7 @@ __all__ = [
     "MINUTE",
     "PENDING",
     "WEEK",
+    "Breaker",
     "Child",
     "ChildFailed",
     "Connection",

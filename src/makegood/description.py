@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +15,7 @@ from makegood.failure import Failure
 from makegood.store.protocol import Pin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from makegood.engine.run import StepRecord
 
@@ -134,6 +135,8 @@ class HistoryItem(msgspec.Struct, frozen=True):
     fields: dict[str, Any]
 
 
+NOTHING_HELD: Mapping[int, str] = MappingProxyType({})
+
 BEGINNINGS = (
     journal.StepScheduled,
     journal.ChildScheduled,
@@ -150,8 +153,8 @@ SETTLEMENTS = (
 )
 
 
-def describe(entries: Sequence[journal.Entry]) -> Description:
-    """Fold a journal into a description.
+def describe(entries: Sequence[journal.Entry], held: Mapping[int, str] = NOTHING_HELD) -> Description:
+    """Fold a journal into a description. ``held``: what a worker knows to hold steps, by their numbers, in words.
 
     Raises:
         JournalCorrupt: an event cannot follow the ones before it.
@@ -176,7 +179,7 @@ def describe(entries: Sequence[journal.Entry]) -> Description:
         parked={
             run.steps[number].name if number else "code": reason for number, (reason, _) in run.parked.items()
         },
-        waiting_for=_waiting_for(run),
+        waiting_for=_waiting_for(run, held),
         signals_left=_signals_left(entries, run.signals_left),
         parent=run.parent,
         version=run.version,
@@ -298,7 +301,7 @@ def _step(record: StepRecord, began_at: float, settled_at: float | None) -> Step
     )
 
 
-def _waiting_for(run: RunState) -> str:
+def _waiting_for(run: RunState, held: Mapping[int, str]) -> str:
     if run.status_ is not None:
         return ""
     if run.paused is not None:
@@ -307,7 +310,7 @@ def _waiting_for(run: RunState) -> str:
         return "an operator: " + "; ".join(reason for reason, _ in run.parked.values())
     active = [record for record in run.steps.values() if record.state in (OPEN, PENDING, PROBING, UNDOING)]
     waits = [
-        f"{'undoing ' if record.state is UNDOING else ''}{_called(record)}{_trouble(record)}"
+        f"{'undoing ' if record.state is UNDOING else ''}{_called(record)}{_trouble(record, held.get(record.number, ''))}"
         for record in active
     ]
     waits += [f"signal {name}" for name in run.awaited]
@@ -323,11 +326,14 @@ def _called(record: StepRecord) -> str:
     return f"child run {record.child}" if record.child else f"step {record.name}"
 
 
-def _trouble(record: StepRecord) -> str:
+def _trouble(record: StepRecord, held_by: str) -> str:
     if record.state is PENDING:
         until = f" by {record.retry_at:.3f}" if record.retry_at else ""
         return f", to be completed from outside{until}"
-    return f" (attempt {record.attempts} failed: {record.failure})" if record.failure is not None else ""
+    failed = f" (attempt {record.attempts} failed: {record.failure})" if record.failure is not None else ""
+    if not held_by and record.held is not None:
+        held_by = f"{record.held[0]}, since {record.held[1]:.3f}"
+    return f"{failed}, held by {held_by}" if held_by else failed
 
 
 def _plain(raw: msgspec.Raw | None) -> Any:

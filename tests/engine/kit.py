@@ -84,6 +84,7 @@ class Run:
         lost: bool = False,
         running: bool = False,
         heartbeat: Any = None,
+        held: str = "",
         dice: float = 0.5,
     ) -> Callable[[Execution], object]:
         number, attempt, at = self.number(step), self.step(step).attempts + 1, self.now
@@ -100,6 +101,7 @@ class Run:
             lost=lost,
             running=running,
             heartbeat=details,
+            held=held,
         )
 
     def fail(self, step: str, message: str = "no", **how: Any) -> list[str]:
@@ -129,6 +131,16 @@ class Run:
     def cut_off(self, step: str) -> list[str]:
         """The attempt of a cancelled step is stopped under way: nobody knows what it did."""
         return self.fail(step, "no longer waited for", unknown=True)
+
+    def hold(self, step: str, gate: str = "breaker payments") -> list[str]:
+        """Something holds the step's next attempt, or its compensation's."""
+        number, at = self.number(step), self.now
+        return self.tell(lambda execution: execution.attempt_held(number, gate, at))
+
+    def release(self, step: str) -> list[str]:
+        """The attempt that was held may begin."""
+        number, at = self.number(step), self.now
+        return self.tell(lambda execution: execution.attempt_released(number, at))
 
     def pend(self, step: str, due: float = 0.0) -> list[str]:
         """The step returns ``mg.PENDING``."""
@@ -315,11 +327,15 @@ def _in_words(event: journal.AnyEvent, names: dict[int, str]) -> str:  # noqa: C
         case journal.StepCompleted():
             return f"{name} done" + (f" by {event.by}" if event.by else "")
         case journal.AttemptFailed():
-            marks = [mark for mark in ("unknown", "lost", "running") if getattr(event, mark)]
+            marks = [mark for mark in ("unknown", "lost", "running", "held") if getattr(event, mark)]
             return f"{name} attempt {event.attempt} failed{''.join(f' ({mark})' for mark in marks)}: {event.then}"
         case journal.AttemptEndedLate():
             how = "done" if event.failure is None else "perhaps done" if event.unknown else "not done"
             return f"{'undo of ' if event.undo else ''}{name} attempt {event.attempt} ended late: {how}"
+        case journal.AttemptHeld():
+            return f"{name} held by {event.gate}"
+        case journal.AttemptReleased():
+            return f"{name} released"
         case journal.StepPending():
             return f"{name} pending" + (f" until {event.due - START:g}" if event.due else "")
         case journal.CompletionArrived():

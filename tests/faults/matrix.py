@@ -157,7 +157,7 @@ def trace(evidence: Evidence) -> Iterator[str]:
 def _short(event: dict[str, Any]) -> str:
     details = [
         f"{name}={event[name]}"
-        for name in ("step", "name", "timer", "then", "unknown", "lost")
+        for name in ("step", "name", "timer", "then", "unknown", "lost", "held")
         if name in event
     ]
     return f"{event['event']}({' '.join(details)})"

@@ -51,6 +51,7 @@ class StepStory:
     skipped: int = 0
     cancelled: int = 0
     unknown: bool = False
+    held: bool = False  # its next attempt may not begin before it is released
     undo_scheduled: int = 0
     undone: int = 0
     undo_skipped: int = 0
@@ -86,6 +87,7 @@ ABOUT_A_STEP = frozenset(
     (
         *("StepCompleted", "AttemptFailed", "ProbeAnswered", "StepFailed", "StepSkipped", "StepCancelled"),
         *("ChildFailed", "StepPending", "CompletionArrived", "AttemptEndedLate"),
+        *("AttemptHeld", "AttemptReleased"),
         *("CompensationScheduled", "CompensationCompleted", "CompensationSkipped"),
     )
 )
@@ -216,13 +218,17 @@ class Story:
         if not undoing:
             step.unknown |= event.get("unknown", False)
             certain = step.name in self.terms.transactions
+            if event.get("lost") and step.held:
+                self.violated("I2", f"an attempt of step {step.name} that was held is recorded as lost")
             if event.get("lost") and bool(event.get("unknown")) is certain:
                 recorded = "is" if certain else "is not"
                 self.violated("I2", f"a lost attempt of step {step.name} {recorded} recorded as unknown")
             if event.get("running"):
                 step.given_up.add(event["attempt"])
                 step.given_up_before.add(event["attempt"])
-        if event["then"] == "retry":
+        if event["then"] == "retry" and event.get("held"):
+            step.held = True
+        elif event["then"] == "retry":
             step.intents["undo" if undoing else "do"].append((fact.ticket, event.get("retry_at", 0.0)))
 
     def _attempt_ended_late(self, fact: Fact, step: StepStory) -> None:
@@ -239,6 +245,18 @@ class Story:
         if step.undoable and step.undo_scheduled and not (step.undo_skipped or at_once):
             step.undo_due = fact.ticket
             self.ending = None
+
+    def _attempt_held(self, fact: Fact, step: StepStory) -> None:
+        if step.held:
+            self.violated("I9", f"an attempt of step {step.name} is held that is held already")
+        step.held = True
+        step.intents["undo" if step.undo_scheduled else "do"].pop()  # until it is released
+
+    def _attempt_released(self, fact: Fact, step: StepStory) -> None:
+        if not step.held:
+            self.violated("I9", f"an attempt of step {step.name} is released that is not held")
+        step.held = False
+        step.intents["undo" if step.undo_scheduled else "do"].append((fact.ticket, 0.0))
 
     def _step_pending(self, fact: Fact, step: StepStory) -> None:
         if step.settled:
@@ -436,7 +454,7 @@ class Story:
             self.violated("I2", f"step {step.name} is to be undone although it was not done")
         if not (self.rollback or step.saga or (step.abandoned and step.may_stand)):
             self.violated("I2", f"step {step.name} is to be undone without a recorded fault or cancellation")
-        step.undo_scheduled = fact.ticket
+        step.undo_scheduled, step.held = fact.ticket, False
         step.intents["undo"].append((fact.ticket, fact.event.get("due", 0.0)))
         line.append(step)
 
@@ -504,6 +522,8 @@ TAKES: dict[str, Callable[[Story, Fact, Any], None]] = {
     "StepCompleted": Story._step_completed,
     "AttemptFailed": Story._attempt_failed,
     "AttemptEndedLate": Story._attempt_ended_late,
+    "AttemptHeld": Story._attempt_held,
+    "AttemptReleased": Story._attempt_released,
     "StepPending": Story._step_pending,
     "CompletionArrived": Story._completion_arrived,
     "ProbeAnswered": Story._probe_answered,

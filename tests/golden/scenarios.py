@@ -262,6 +262,17 @@ def late_result() -> Run:
     return run
 
 
+def held() -> Run:
+    """Failed while what it depends on did not answer, and held until it does; another attempt that never began."""
+    run = Run(order, "o-1")
+    run.fail("charge", held="breaker payments")
+    run.release("charge")
+    run.complete("charge", "receipt")
+    run.hold("reserve", "rate limit 10/s")
+    run.crash()
+    return run
+
+
 SCENARIOS: dict[str, Callable[[], Run]] = {
     scenario.__name__: scenario
     for scenario in (
@@ -278,6 +289,7 @@ SCENARIOS: dict[str, Callable[[], Run]] = {
         parent_of_children,
         child_undone,
         late_result,
+        held,
     )
 }
 WORKFLOWS: dict[str, mg.Workflow[..., Any]] = {

@@ -41,7 +41,7 @@ from makegood.worker.inbox import NotYet
 from makegood.worker.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from makegood.definition.registry import Registry
     from makegood.definition.workflow import Workflow
@@ -328,6 +328,10 @@ class LocalBackend:
             raise UpdateRejected(run_id, request.name, answer.error)
         if answer.error:
             raise REFUSALS.get(answer.kind, NotPossible)(answer.error)
+
+    def held(self, run_id: str) -> Mapping[int, str]:
+        run = None if self.worker is None else self.worker.runs.get(run_id)
+        return {} if run is None or self.worker is None else self.worker.gates.told(run)
 
     async def waiting_for(self, run_id: str) -> str:
         worker = self.worker

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     import msgspec
 
@@ -124,6 +124,9 @@ class Backend(Protocol):
             NotPossible: the run has ended, or asked something else under this id before.
             UpdateRejected, PayloadError: the workflow does not accept it; nothing was recorded.
         """
+
+    def held(self, run_id: str) -> Mapping[int, str]:
+        """What holds steps of the run, by their numbers, in words, as far as this process knows."""
 
     async def waiting_for(self, run_id: str) -> str:
         """Why nobody drives a run that has not ended; "" if somebody does."""

@@ -85,7 +85,7 @@ class RunHandle(Generic[R]):
         """What the run has done, undone and left, and what it waits for."""
         backend = self._engine.backend
         entries = await backend.entries(self.id)
-        description = describe(entries)
+        description = describe(entries, backend.held(self.id))
         if description.ended_at is None and not description.parked:
             why_not = await backend.waiting_for(self.id)
             if why_not:

@@ -6,6 +6,7 @@ import inspect
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from makegood.definition.breaker import Breaker, agreed
 from makegood.definition.signal import Signal, by_name
 from makegood.definition.step import Step
 from makegood.definition.workflow import Workflow, titled
@@ -22,6 +23,7 @@ class Registry:
         self._workflows: dict[tuple[str, int], Workflow[..., Any]] = {}
         self._called: set[Workflow[..., Any]] = set()  # which nobody has given: other workflows call them
         self._signals: dict[str, Signal[Any]] = {}
+        self._breakers: dict[str, Breaker] = {}
         for definition in definitions:
             self.add(definition)
 
@@ -29,8 +31,8 @@ class Registry:
         """Add a workflow and those that it calls, or every workflow of a module. True if there was anything new.
 
         Raises:
-            DefinitionError: another workflow has the same name and version, or another signal the same name; an annotation
-                cannot be stored; or it is neither a workflow nor a module.
+            DefinitionError: another workflow has the same name and version, or another signal or breaker the same name; an
+                annotation cannot be stored; or it is neither a workflow nor a module.
         """
         if isinstance(definition, ModuleType):
             self._signals = by_name(vars(definition).values(), self._signals)
@@ -53,6 +55,8 @@ class Registry:
         self._signals = by_name(definition.signals.values(), self._signals)
         definition.signature.resolve()
         _check_step_names(definition)
+        for step in steps_in_reach(definition).values():
+            self._agree_on_breakers(step)
         self._workflows[definition.name, definition.version] = definition
         for called in workflows_called_by(definition.function):
             self.add_called(called)
@@ -69,6 +73,22 @@ class Registry:
         self.add(workflow)
         self._called.add(workflow)
         return True
+
+    def breaker(self, named: Breaker) -> Breaker:
+        """The breaker as it is declared, which a step may only name.
+
+        Raises:
+            DefinitionError: it is declared twice, and otherwise.
+        """
+        known = self._breakers.get(named.name)
+        if known is not named:
+            self._breakers[named.name] = known = agreed(known, named)
+        return known
+
+    def _agree_on_breakers(self, step: Step[..., Any]) -> None:
+        for breaker in (step.options_.breaker, None if step.undo is None else step.undo.breaker):
+            if breaker is not None:
+                self.breaker(breaker)
 
     def get(self, name: str, version: int) -> Workflow[..., Any]:
         """The workflow of that name and version.

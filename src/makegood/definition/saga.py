@@ -24,7 +24,14 @@ class RollbackStep(Step[..., Any]):
         options = step.options_
         self.signature = step.signature
         self.safeguards = Safeguards(
-            Compensation(step.function, step.is_async, options.retry, options.timeout_seconds)
+            Compensation(
+                step.function,
+                step.is_async,
+                options.retry,
+                options.timeout_seconds,
+                breaker=options.breaker,
+                limited=True,
+            )
         )
 
     def call(

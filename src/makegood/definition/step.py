@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 
 import msgspec
 
+from makegood.definition.breaker import Breaker, checked_breaker
+from makegood.definition.rate import Rate, checked_rate
 from makegood.definition.retry import Retry, wait_before
 from makegood.definition.scope import current_scope
 from makegood.definition.signature import Signature, accepts_none_first
 from makegood.definition.validation import (
     checked_choice,
+    checked_concurrency,
     checked_exceptions,
     checked_function,
     checked_name,
@@ -51,12 +54,20 @@ class StepOptions(msgspec.Struct, frozen=True):
     fatal: tuple[type[BaseException], ...] = ()
     unknown: tuple[type[BaseException], ...] = ()
     heartbeat_timeout_seconds: float | None = None
+    breaker: Breaker | None = None
+    rate_limit: Rate | None = None
+    max_concurrency: int | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether attempts may have to wait for one another."""
+        return self.rate_limit is not None or self.max_concurrency is not None
 
 
 class Compensation(msgspec.Struct, frozen=True):
     """How a step is undone: a function of its result (None: nobody knows) and its arguments.
 
-    ``transacts``: it is a transaction and takes the store's connection before them.
+    ``transacts``: it is a transaction and takes the store's connection before them. ``limited``: by the step's own limits.
     """
 
     function: Callable[..., Any]
@@ -64,6 +75,8 @@ class Compensation(msgspec.Struct, frozen=True):
     retry: Retry | None = DEFAULT_RETRY
     timeout_seconds: float | None = None
     transacts: bool = False
+    breaker: Breaker | None = None
+    limited: bool = False
 
 
 class Safeguards(msgspec.Struct):
@@ -82,6 +95,7 @@ class Step(Generic[P, R]):
 
     kind = "step"
     transactional = False  # see definition.transaction
+    gated = False  # whether attempts of it, or of its compensation, may be held: see worker.gates
 
     def __init__(self, function: Callable[..., Any], options: StepOptions) -> None:
         self.function = function
@@ -90,6 +104,8 @@ class Step(Generic[P, R]):
         self.first_wait_seconds = wait_before(options.retry, 1, 0.5) or 0.0
         self.signature = Signature(function, self.kind, int(self.transactional))
         self.safeguards = Safeguards()
+        if options.breaker is not None or options.is_limited:
+            self.gated = True
         self.__name__ = options.name
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
@@ -167,7 +183,7 @@ class Step(Generic[P, R]):
             ),
         )
         other.signature = self.signature
-        other.safeguards = self.safeguards
+        other.safeguards, other.gated = self.safeguards, self.gated
         return other
 
     @overload
@@ -176,7 +192,12 @@ class Step(Generic[P, R]):
     ) -> Callable[Concatenate[R | None, P], U]: ...
     @overload
     def compensation(
-        self, /, *, retry: Retry | None = ..., timeout: float | timedelta | None = ...
+        self,
+        /,
+        *,
+        retry: Retry | None = ...,
+        timeout: float | timedelta | None = ...,
+        breaker: Breaker | str | None = ...,
     ) -> Callable[[Callable[Concatenate[R | None, P], U]], Callable[Concatenate[R | None, P], U]]: ...
     def compensation(
         self,
@@ -185,6 +206,7 @@ class Step(Generic[P, R]):
         *,
         retry: Retry | None = DEFAULT_RETRY,
         timeout: float | timedelta | None = None,
+        breaker: Breaker | str | None = None,
     ) -> Any:
         """Declare how this step is undone: a function of its result (None: nobody knows it) and its arguments.
 
@@ -198,7 +220,7 @@ class Step(Generic[P, R]):
                     f"compensation {undo.__name__} of step {self.options_.name}: the first parameter is the step's result "
                     "and is None when nobody knows it. Annotate it as `… | None` and handle None."
                 )
-            self._declare_undo(undo, retry, timeout)
+            self._declare_undo(undo, retry, timeout, breaker)
             return undo
 
         return declare if function is None else declare(function)
@@ -216,6 +238,7 @@ class Step(Generic[P, R]):
         undo: Callable[..., Any],
         retry: Retry | None,
         timeout: float | timedelta | None,
+        breaker: Breaker | str | None,
         *,
         transacts: bool = False,
     ) -> None:
@@ -225,7 +248,9 @@ class Step(Generic[P, R]):
             checked_retry(retry),
             timeout_seconds(timeout),
             transacts,
+            checked_breaker(breaker),
         )
+        self.gated = self.gated or breaker is not None
 
     @overload
     def probe(
@@ -254,6 +279,15 @@ class Step(Generic[P, R]):
         if kind == "undo" and self.undo is not None:
             return self.undo.is_async, self.undo.timeout_seconds
         return inspect.iscoroutinefunction(self.probe_function), self.options_.timeout_seconds
+
+    def breaker(self, kind: Literal["do", "undo", "probe"]) -> Breaker | None:
+        """The breaker that this kind of attempt names."""
+        undo = self.undo if kind == "undo" else None
+        return self.options_.breaker if undo is None else undo.breaker
+
+    def is_limited(self, kind: Literal["do", "undo", "probe"]) -> bool:
+        """Whether this kind of attempt keeps to the step's rate and concurrency."""
+        return self.options_.is_limited and (kind != "undo" or (self.undo is not None and self.undo.limited))
 
     def call(
         self, kind: Literal["do", "undo", "probe"], arguments: msgspec.Raw, result: msgspec.Raw | None
@@ -309,6 +343,9 @@ def step(
     fatal: tuple[type[BaseException], ...] = ...,
     unknown: tuple[type[BaseException], ...] = ...,
     heartbeat_timeout: float | timedelta | None = ...,
+    breaker: Breaker | str | None = ...,
+    rate_limit: str | None = ...,
+    max_concurrency: int | None = ...,
 ) -> _StepDecorator: ...
 @overload
 def step(
@@ -321,6 +358,9 @@ def step(
     fatal: tuple[type[BaseException], ...] = ...,
     unknown: tuple[type[BaseException], ...] = ...,
     heartbeat_timeout: float | timedelta | None = ...,
+    breaker: Breaker | str | None = ...,
+    rate_limit: str | None = ...,
+    max_concurrency: int | None = ...,
 ) -> _BestEffortDecorator: ...
 def step(
     function: Callable[..., Any] | None = None,
@@ -334,6 +374,9 @@ def step(
     fatal: tuple[type[BaseException], ...] = (),
     unknown: tuple[type[BaseException], ...] = (),
     heartbeat_timeout: float | timedelta | None = None,
+    breaker: Breaker | str | None = None,
+    rate_limit: str | None = None,
+    max_concurrency: int | None = None,
 ) -> Any:
     """Declare a step: an effect that is recorded, retried and, if need be, undone.
 
@@ -346,6 +389,9 @@ def step(
         fatal: exceptions after which trying again is pointless.
         unknown: exceptions after which nobody knows whether the step took effect. ``TimeoutError`` always is one.
         heartbeat_timeout: seconds (or a timedelta) without ``mg.heartbeat()`` after which an attempt is given up on.
+        breaker: what it depends on, an ``mg.Breaker`` or its name: while that is open, attempts are held, and not counted.
+        rate_limit: at most so many attempts begin in any such time, such as ``"10/s"`` or ``"100/min"``.
+        max_concurrency: at most so many attempts are under way at a time. Both hold for all runs of a worker together.
     """
 
     def declare(declared: Callable[..., Any]) -> Step[Any, Any]:
@@ -360,6 +406,9 @@ def step(
             fatal=checked_exceptions(fatal, "fatal"),
             unknown=(*checked_exceptions(unknown, "unknown"), TimeoutError),
             heartbeat_timeout_seconds=timeout_seconds(heartbeat_timeout, "heartbeat_timeout"),
+            breaker=checked_breaker(breaker),
+            rate_limit=checked_rate(rate_limit, "rate_limit"),
+            max_concurrency=checked_concurrency(max_concurrency),
         )
         return Step(declared, options)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
+from makegood.definition.breaker import Breaker, checked_breaker
+from makegood.definition.rate import checked_rate
 from makegood.definition.step import DEFAULT_RETRY, Step, StepOptions
 from makegood.definition.validation import (
     checked_choice,
@@ -79,7 +81,12 @@ class Transaction(Step[P, R], Generic[P, R]):
     def compensation(self, function: Callable[Concatenate[R, P], U], /) -> Callable[Concatenate[R, P], U]: ...
     @overload
     def compensation(
-        self, /, *, retry: Retry | None = ..., timeout: float | timedelta | None = ...
+        self,
+        /,
+        *,
+        retry: Retry | None = ...,
+        timeout: float | timedelta | None = ...,
+        breaker: Breaker | str | None = ...,
     ) -> Callable[[Callable[Concatenate[R, P], U]], Callable[Concatenate[R, P], U]]: ...
     def compensation(
         self,
@@ -88,6 +95,7 @@ class Transaction(Step[P, R], Generic[P, R]):
         *,
         retry: Retry | None = DEFAULT_RETRY,
         timeout: float | timedelta | None = None,
+        breaker: Breaker | str | None = None,
     ) -> Any:
         """Declare how this transaction is undone by an ordinary function: of its result and its arguments.
 
@@ -96,7 +104,7 @@ class Transaction(Step[P, R], Generic[P, R]):
 
         def declare(undo: Callable[..., U]) -> Callable[..., U]:
             self._check_undo(undo, given=1)
-            self._declare_undo(undo, retry, timeout)
+            self._declare_undo(undo, retry, timeout, breaker)
             return undo
 
         return declare if function is None else declare(function)
@@ -107,7 +115,12 @@ class Transaction(Step[P, R], Generic[P, R]):
     ) -> Callable[Concatenate[Connection, R, P], U]: ...
     @overload
     def compensating_transaction(
-        self, /, *, retry: Retry | None = ..., timeout: float | timedelta | None = ...
+        self,
+        /,
+        *,
+        retry: Retry | None = ...,
+        timeout: float | timedelta | None = ...,
+        breaker: Breaker | str | None = ...,
     ) -> Callable[
         [Callable[Concatenate[Connection, R, P], U]], Callable[Concatenate[Connection, R, P], U]
     ]: ...
@@ -118,6 +131,7 @@ class Transaction(Step[P, R], Generic[P, R]):
         *,
         retry: Retry | None = DEFAULT_RETRY,
         timeout: float | timedelta | None = DEFAULT_TIMEOUT_SECONDS,
+        breaker: Breaker | str | None = None,
     ) -> Any:
         """Declare how this transaction is undone by another one: a function of the connection, the result and the arguments.
 
@@ -127,7 +141,7 @@ class Transaction(Step[P, R], Generic[P, R]):
         def declare(undo: Callable[..., U]) -> Callable[..., U]:
             self._check_undo(undo, given=2)
             _checked_plain(undo, f"compensating transaction {undo.__name__}")
-            self._declare_undo(undo, retry, timeout, transacts=True)
+            self._declare_undo(undo, retry, timeout, breaker, transacts=True)
             return undo
 
         return declare if function is None else declare(function)
@@ -162,6 +176,8 @@ def transaction(
     critical: Literal[True] = ...,
     on_exhausted: Literal["fail", "park"] = ...,
     fatal: tuple[type[BaseException], ...] = ...,
+    breaker: Breaker | str | None = ...,
+    rate_limit: str | None = ...,
 ) -> _TransactionDecorator: ...
 @overload
 def transaction(
@@ -172,6 +188,8 @@ def transaction(
     critical: Literal[False],
     on_exhausted: Literal["fail", "park"] = ...,
     fatal: tuple[type[BaseException], ...] = ...,
+    breaker: Breaker | str | None = ...,
+    rate_limit: str | None = ...,
 ) -> _BestEffortDecorator: ...
 def transaction(
     function: Callable[..., Any] | None = None,
@@ -183,6 +201,8 @@ def transaction(
     critical: bool = True,
     on_exhausted: Literal["fail", "park"] = "fail",
     fatal: tuple[type[BaseException], ...] = (),
+    breaker: Breaker | str | None = None,
+    rate_limit: str | None = None,
 ) -> Any:
     """Declare a step that runs SQL on the store's own database: exactly once, together with its record in the journal.
 
@@ -196,6 +216,8 @@ def transaction(
         critical: False for best effort: a failure is recorded and listed, and the call returns None.
         on_exhausted: ``"fail"`` raises ``StepFailed`` in the workflow; ``"park"`` waits for an operator.
         fatal: exceptions after which trying again is pointless.
+        breaker: what it depends on, an ``mg.Breaker`` or its name: while that is open, attempts are held, and not counted.
+        rate_limit: at most so many attempts begin in any such time, such as ``"10/s"``, all runs of a worker together.
     """
 
     def declare(declared: Callable[..., Any]) -> Transaction[Any, Any]:
@@ -215,6 +237,8 @@ def transaction(
             critical=critical,
             on_exhausted=on_exhausted,
             fatal=checked_exceptions(fatal, "fatal"),
+            breaker=checked_breaker(breaker),
+            rate_limit=checked_rate(rate_limit, "rate_limit"),
         )
         return Transaction(declared, options)
 

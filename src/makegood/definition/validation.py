@@ -77,6 +77,13 @@ def checked_version(version: int, workflow: str) -> int:
     return version
 
 
+def checked_concurrency(limit: int | None) -> int | None:
+    """The number of attempts at a time, if it can be one; None for no limit."""
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise DefinitionError(f"max_concurrency={limit!r}: give a whole number from 1, or None for no limit.")
+    return limit
+
+
 def timeout_seconds(timeout: float | timedelta | None, option: str = "timeout") -> float | None:
     """A time limit in seconds; None for no limit."""
     if timeout is None:

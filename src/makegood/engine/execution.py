@@ -112,10 +112,12 @@ class Execution(Recording, gc=False, eq=False):
         lost: bool = False,
         running: bool = False,
         heartbeat: msgspec.Raw = NULL,
+        held: str = "",
     ) -> None:
         """An attempt of a step, or of its compensation, ended without a result: decide what follows.
 
-        ``running``: it goes on, and is given up on; ``heartbeat``: the last details that it reported.
+        ``running``: it goes on, and is given up on; ``heartbeat``: the last details that it reported. ``held``: by what, if
+        the next one is.
         """
         record = self.state.steps[step]
         at = self._open(at)
@@ -126,23 +128,33 @@ class Execution(Recording, gc=False, eq=False):
             record.arrived is not None and record.arrived.failure is not None
         ):  # which says more than the attempt
             failure, unknown, lost, fatal = record.arrived.failure, running, False, record.arrived.fatal
+            held = ""
         then: Literal["retry", "probe", "give up"]
         definition = self.program.steps[step]
-        then, retry_at = after_failure(definition, record, at, dice, fatal=fatal, lost=lost)
+        then, retry_at = after_failure(definition, record, at, dice, fatal=fatal, lost=lost, held=bool(held))
         if (
             unknown
             and record.state in (OPEN, PENDING)
             and self.program.steps[step].probe_function is not None
         ):
             then, retry_at = "probe", 0.0
+        held = "" if then == "give up" else held
         self._record(
             journal.AttemptFailed(
-                step, attempt, failure, then, unknown, lost, fatal, retry_at, running, heartbeat
+                step, attempt, failure, then, unknown, lost, fatal, retry_at, running, heartbeat, held
             ),
             at,
         )
         if then == "give up":
             self._give_up(record, at)
+
+    def attempt_held(self, step: int, gate: str, at: float) -> None:
+        """The next attempt has not begun: something holds it, and may do so for long."""
+        self._record(journal.AttemptHeld(step, gate), at)
+
+    def attempt_released(self, step: int, at: float) -> None:
+        """The attempt that was held may begin."""
+        self._record(journal.AttemptReleased(step), at)
 
     def step_pending(self, step: int, attempt: int, due: float, at: float, dice: float) -> None:
         """The attempt's function has ended; somebody outside is going to complete it, until ``due`` (0: whenever)."""
@@ -221,7 +233,7 @@ class Execution(Recording, gc=False, eq=False):
         """
         if record.state not in (OPEN, UNDOING):
             return False
-        if slept:
+        if slept or record.held is not None:
             return True
         paused = self.state.paused
         if paused is not None and record.retry_at > paused[1]:

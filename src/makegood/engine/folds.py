@@ -10,6 +10,7 @@ from makegood.engine.run import (
     DONE,
     ENDINGS,
     LEFT,
+    OPEN,
     RESIDUE,
     UNDOING,
     UNDONE,
@@ -86,7 +87,8 @@ def _attempt_failed(run: RunState, event: journal.AttemptFailed) -> None:
     step = run.move(event.step, event.then)
     step.attempts, step.failure, step.retry_at = event.attempt, event.failure, event.retry_at
     step.lost = step.lost + 1 if event.lost else 0
-    step.failures += not event.lost
+    step.failures += not (event.lost or event.held)
+    step.held = (event.held, run.clock) if event.held and event.then == "retry" else None
     step.arrived = None
     step.fatal = event.fatal
     if not undoing:
@@ -95,6 +97,20 @@ def _attempt_failed(run: RunState, event: journal.AttemptFailed) -> None:
         late.leave_running(run, event, undoing=undoing)
     if event.heartbeat is not NULL:
         run.heartbeats = {**(run.heartbeats or {}), (event.step, undoing): event.heartbeat}
+
+
+def _attempt_held(run: RunState, event: journal.AttemptHeld) -> None:
+    step = run.steps[event.step]
+    if step.state not in (OPEN, UNDOING) or step.held is not None:
+        raise run.misplaced(event)
+    step.held = event.gate, run.clock
+
+
+def _attempt_released(run: RunState, event: journal.AttemptReleased) -> None:
+    step = run.steps[event.step]
+    if step.held is None:
+        raise run.misplaced(event)
+    step.held = None
 
 
 def _step_pending(run: RunState, event: journal.StepPending) -> None:
@@ -158,7 +174,7 @@ def _compensation_scheduled(run: RunState, event: journal.CompensationScheduled)
         step = late.begin_again(run, event)
     else:
         step = run.move(event.step, "undo")
-    step.attempts, step.failures, step.retry_at, step.lost = 0, 0, event.due, 0
+    step.attempts, step.failures, step.retry_at, step.lost, step.held = 0, 0, event.due, 0, None
 
 
 def _compensation_completed(run: RunState, event: journal.CompensationCompleted) -> None:
@@ -322,6 +338,8 @@ FOLDS: dict[type[journal.Event], Callable[[RunState, Any], None]] = {
     journal.StepCompleted: _step_completed,
     journal.AttemptFailed: _attempt_failed,
     journal.AttemptEndedLate: late.take,
+    journal.AttemptHeld: _attempt_held,
+    journal.AttemptReleased: _attempt_released,
     journal.StepPending: _step_pending,
     journal.CompletionArrived: _completion_arrived,
     journal.ProbeAnswered: _probe_answered,

@@ -58,7 +58,8 @@ class AttemptFailed(Event, frozen=True):
 
     ``unknown``: nobody knows whether it took effect. ``lost``: the process died; does not count against the retries.
     ``fatal``: trying again is pointless. ``running``: it was given up on and could not be stopped; it may still take
-    effect (``AttemptEndedLate``). ``heartbeat``: the last details that it reported, for the next attempt.
+    effect (``AttemptEndedLate``). ``heartbeat``: the last details that it reported, for the next attempt. ``held``: what the
+    step depends on does not answer, and holds the next attempt (see ``AttemptHeld``); does not count against the retries.
     """
 
     step: int
@@ -71,6 +72,7 @@ class AttemptFailed(Event, frozen=True):
     retry_at: float = 0.0
     running: bool = False
     heartbeat: msgspec.Raw = NULL
+    held: str = ""
 
 
 class AttemptEndedLate(Event, frozen=True):
@@ -85,6 +87,19 @@ class AttemptEndedLate(Event, frozen=True):
     failure: Failure | None = None
     unknown: bool = False
     undo: bool = False
+
+
+class AttemptHeld(Event, frozen=True):
+    """The next attempt has not begun, and does not before ``AttemptReleased``: ``gate`` (a breaker, a limit) holds it."""
+
+    step: int
+    gate: str
+
+
+class AttemptReleased(Event, frozen=True):
+    """An attempt that was held may begin."""
+
+    step: int
 
 
 class StepPending(Event, frozen=True):
@@ -368,6 +383,8 @@ Fact: TypeAlias = (
     | StepCompleted
     | AttemptFailed
     | AttemptEndedLate
+    | AttemptHeld
+    | AttemptReleased
     | StepPending
     | CompletionArrived
     | ProbeAnswered

@@ -28,10 +28,16 @@ def after_failure(
     fatal: bool,
     lost: bool,
     counted: bool = False,
+    held: bool = False,
 ) -> tuple[Literal["retry", "give up"], float]:
-    """Whether to try again, and not before which time. ``counted``: the failure is among ``record.failures`` already."""
+    """Whether to try again, and not before which time. ``counted``: the failure is among ``record.failures`` already.
+
+    ``held``: it is due at once, and something holds it.
+    """
     if record.cancelled and record.state in (OPEN, PENDING, PROBING):
         return "give up", 0.0
+    if held:
+        return "retry", at
     if lost:
         lost_before = record.lost - counted
         if lost_before >= len(LOST_WAITS_SECONDS):

@@ -135,6 +135,7 @@ class StepRecord(msgspec.Struct, gc=False):
     failures: int = 0  # attempts that count against the retries
     unknown: bool = False  # an attempt may have taken effect, and nothing has settled it
     lost: int = 0  # the last attempts, so many in a row, ended with their process
+    held: tuple[str, float] | None = None  # the next attempt: by what, since when; it has certainly not begun
     fatal: bool = False  # the last attempt said that trying again is pointless
     cancelled: bool = False  # the workflow no longer waits for it
     registered: bool = False  # by ``on_rollback``: there is nothing to do but to undo
@@ -157,7 +158,11 @@ class StepRecord(msgspec.Struct, gc=False):
 
     def may_stand(self, clock: float) -> bool:
         """Whether its effect is, or may be, there: also that of an attempt which may be under way at this moment."""
-        return self.unknown or self.state in STANDING or (self.state is OPEN and self.retry_at <= clock)
+        return (
+            self.unknown
+            or self.state in STANDING
+            or (self.state is OPEN and self.retry_at <= clock and self.held is None)
+        )
 
     def stays(self, kept: int) -> bool:
         """Whether a rollback that keeps the steps up to this number leaves its effect open."""

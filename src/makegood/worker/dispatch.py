@@ -45,23 +45,31 @@ def submit(worker: Worker, run: LiveRun, record: StepRecord, kind: Literal["do",
     """Hand the executor the next attempt of a step, of its compensation, or of its probe."""
     execution = run.execution
     if execution.state.paused is not None:
-        run.hold(lambda: _begin_held(worker, run, record, kind))
+        run.hold(lambda: begin_held(worker, run, record, kind))
         return
     definition = execution.program.steps[record.number]
     if worker.stand_in is not None:
         definition = worker.stand_in(definition, kind)
-    job = Job(run, record, definition, kind)
-    run.jobs[record.number] = job
-    if definition.transactional and definition.transacts(kind):
+    if definition.gated and worker.gates.submit(run, record, definition, kind):
+        return
+    run.jobs[record.number] = job = Job(run, record, definition, kind)
+    begin(worker, job)
+
+
+def begin(worker: Worker, job: Job) -> None:
+    """Have an attempt made."""
+    definition = job.definition
+    if definition.transactional and definition.transacts(job.kind):
         worker.transactions.submit(job)
         worker.committer.wake()
     else:
         worker.executor.submit(job)
 
 
-def _begin_held(
+def begin_held(
     worker: Worker, run: LiveRun, record: StepRecord, kind: Literal["do", "undo", "probe"]
 ) -> None:
+    """Hand over what was to begin while the run was paused."""
     if not (record.cancelled and record.state is OPEN):  # that is stopped by its cancellation
         submit(worker, run, record, kind)
 
@@ -120,6 +128,10 @@ def _wait_for_attempt(worker: Worker, run: LiveRun, record: StepRecord) -> None:
         begin()
     else:
         run.waits[record.number] = Alarm(worker.loop, worker.now, record.retry_at, begin)
+
+
+def _on_attempt_released(worker: Worker, run: LiveRun, event: journal.AttemptReleased) -> None:
+    worker.gates.released(run, event.step)
 
 
 def _on_step_pending(worker: Worker, run: LiveRun, event: journal.StepPending) -> None:
@@ -221,6 +233,7 @@ HANDLERS: dict[type[journal.Event], Callable[[Worker, LiveRun, Any], None]] = {
     journal.ChildScheduled: _on_child_scheduled,
     journal.AttemptFailed: _on_attempt_failed,
     journal.ProbeAnswered: _on_attempt_failed,
+    journal.AttemptReleased: _on_attempt_released,
     journal.StepPending: _on_step_pending,
     journal.CompensationScheduled: _on_compensation_scheduled,
     journal.OperatorActed: _on_operator_acted,

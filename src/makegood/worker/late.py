@@ -90,9 +90,10 @@ class LateResults:
     async def _give_up(self, job: Job) -> None:
         run, step = job.run, job.step_number
         failure = failure_of(job, TimeoutError())
+        held_by = self._worker.gates.given_up(job)
         if job.kind == "probe":
             del run.jobs[step]
-            self._worker.failed(job, failure, unknown=True, fatal=False)
+            self._worker.failed(job, failure, unknown=True, fatal=False, held_by=held_by)
             return
         number = 0
         if job.kind == "do" and job.record.undoable:
@@ -102,7 +103,7 @@ class LateResults:
             return
         del run.jobs[step]
         self._expected[job] = number
-        self._worker.failed(job, failure, unknown=True, fatal=False, running=True)
+        self._worker.failed(job, failure, unknown=True, fatal=False, running=True, held_by=held_by)
 
     async def _post(self, job: Job) -> int:
         """Have the next worker find it, should this one not live to see its end."""

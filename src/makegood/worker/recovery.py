@@ -361,7 +361,7 @@ class Recovery:
                 return await self._undo(row, request, answers)
             await terminate(self._worker, row, request, answers)
         self.unfit.pop(row.id, None)
-        self._worker.wake_awaiting(row.id)
+        self._worker.awaiting.wake(row.id)
         return True
 
     async def _undo(self, row: RunRow, request: Request, answers: list[InboxAnswer]) -> bool:

@@ -21,11 +21,13 @@ from makegood.engine.legs import last_leg
 from makegood.engine.run import PROBING, RunState, Status
 from makegood.errors import MakegoodError, PayloadError, StoreError, UsageError
 from makegood.failure import Failure
+from makegood.worker.awaiting import Awaiting
 from makegood.worker.children import Children
 from makegood.worker.committer import Committer
-from makegood.worker.dispatch import HANDLERS
+from makegood.worker.dispatch import HANDLERS, submit
 from makegood.worker.eviction import Eviction
 from makegood.worker.executor import Executor, Job, failure_of
+from makegood.worker.gates import GatedJob, Gates
 from makegood.worker.late import LateResults
 from makegood.worker.live import NOTHING, LiveRun
 from makegood.worker.recovery import Recovery
@@ -83,10 +85,10 @@ class Worker:
         """Not durable yet, and perhaps never: another run may have the id, in the store or just being recovered."""
         self.late = LateResults(self)
         self.executor = Executor(self._returned, self._raised, self.late.give_up)
+        self.gates = Gates(self)
         self.recovery = Recovery(self)
         self.eviction = Eviction(self, waiting_limit)
-        self.awaited: dict[str, list[asyncio.Future[RunState | None]]] = {}
-        """Who waits for the end of runs that are not in memory."""
+        self.awaiting = Awaiting(self.loop)
         self.scheduler = Scheduler(self)
         self.transactions = Transactions(store, epoch, self._transacted, self._raised, self.recovery.reload)
         self.committer = Committer(store, epoch, self._durable, self._rejected, self.transactions)
@@ -109,6 +111,7 @@ class Worker:
         """Drain: begin nothing new, let attempts under way end and be recorded; the rest is recovered later."""
         self.scheduler.close()
         self.transactions.close()
+        self.gates.close()
         await self.executor.drain(grace_seconds)
         with contextlib.suppress(StoreError, TimeoutError):
             async with asyncio.timeout(max(grace_seconds, FLUSH_SECONDS)):
@@ -122,7 +125,9 @@ class Worker:
             self.drop(
                 run, StoreError("the engine was closed; the run goes on when its store is opened again.")
             )
-        self._disappoint(StoreError("the engine was closed; the run goes on when its store is opened again."))
+        self.awaiting.disappoint(
+            StoreError("the engine was closed; the run goes on when its store is opened again.")
+        )
 
     # ---- runs ----------------------------------------------------------------------------------------------------
 
@@ -218,8 +223,7 @@ class Worker:
     def let_sleep(self, run: LiveRun) -> None:
         """Forget a run that waits; whoever awaits its end goes on waiting."""
         del self.runs[run.id]
-        if run.waiters:
-            self.awaited.setdefault(run.id, []).extend(run.waiters)
+        self.awaiting.leave(run)
         self._let_go(run)
 
     def started(self, run: LiveRun) -> asyncio.Future[bool]:
@@ -251,8 +255,13 @@ class Worker:
 
     def cancel(self, job: Job) -> bool:
         """Stop an attempt: whether it was under way and will report."""
+        if isinstance(job, GatedJob) and self.gates.withdraw(job):
+            return False
         makers = self.transactions if job.definition.transacts(job.kind) else self.executor
-        return makers.cancel(job)
+        under_way = makers.cancel(job)
+        if isinstance(job, GatedJob) and not under_way:
+            self.gates.never_began(job)
+        return under_way
 
     def ending_of(self, run: LiveRun) -> asyncio.Future[RunState | None]:
         """Resolves with the final state, once it is durable; None if the run never began, because its id was taken."""
@@ -265,36 +274,12 @@ class Worker:
         run = self.runs.get(run_id)
         if run is not None:
             return await self.ending_of(run)
-        waiter: asyncio.Future[RunState | None] = self.loop.create_future()
-        self.awaited.setdefault(run_id, []).append(waiter)
-        try:
-            await asyncio.wait([waiter], timeout=seconds)
-            return waiter.result() if waiter.done() else None
-        finally:
-            waiters = self.awaited.get(run_id, [])
-            if waiter in waiters:
-                waiters.remove(waiter)
-                if not waiters:
-                    del self.awaited[run_id]
-            waiter.cancel()
+        return await self.awaiting.within(run_id, seconds)
 
     def take_up(self, run: LiveRun) -> None:
         """Own a run that was loaded."""
         self.runs[run.id] = run
-        run.waiters.extend(self.awaited.pop(run.id, ()))
-
-    def wake_awaiting(self, run_id: str) -> None:
-        """Have those who wait for a run that is not in memory look into the store."""
-        for waiter in self.awaited.pop(run_id, ()):
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _disappoint(self, error: BaseException) -> None:
-        for waiter in [waiter for waiters in self.awaited.values() for waiter in waiters]:
-            if not waiter.done():
-                waiter.set_exception(error)
-                waiter.exception()  # whoever waits gets it; nobody has to
-        self.awaited.clear()
+        self.awaiting.come(run)
 
     # ---- what the committer reports ------------------------------------------------------------------------------
 
@@ -355,12 +340,14 @@ class Worker:
                     task.cancel()
             for run in (*self.runs.values(), *self.starting.values()):
                 self.drop(run, error)
-            self._disappoint(error)
+            self.awaiting.disappoint(error)
             await self.executor.drain(0)
 
     # ---- what the executor reports -------------------------------------------------------------------------------
 
     def _returned(self, job: Job, value: Any) -> None:
+        if isinstance(job, GatedJob):
+            self.gates.ended(job, "answered")
         run, step = job.run, job.step_number
         if run.jobs.get(step) is not job:
             self.late.returned(job, value)
@@ -397,6 +384,8 @@ class Worker:
 
     def _transacted(self, job: Job, result: msgspec.Raw) -> bool:
         """A transaction is about to be committed: True if its run has recorded it."""
+        if isinstance(job, GatedJob):
+            self.gates.ended(job, "answered")
         run, step = job.run, job.step_number
         if run.jobs.get(step) is not job:
             return False
@@ -408,6 +397,7 @@ class Worker:
         return run.queued and self.runs.get(run.id) is run
 
     def _raised(self, job: Job, error: BaseException) -> None:
+        held_by = self.gates.raised(job, error)
         if job.run.jobs.get(job.step_number) is not job:
             self.late.raised(job, error)
             return
@@ -422,16 +412,25 @@ class Worker:
             job.kind
         ):  # it was rolled back; what cannot be stored or is refused stays so
             unknown, fatal = False, fatal or isinstance(error, UsageError)
-        self.failed(job, failure_of(job, error), unknown=unknown, fatal=fatal)
+        self.failed(job, failure_of(job, error), unknown=unknown, fatal=fatal, held_by=held_by)
 
     def failed(
-        self, job: Job, failure: Failure, *, unknown: bool, fatal: bool, running: bool = False
+        self,
+        job: Job,
+        failure: Failure,
+        *,
+        unknown: bool,
+        fatal: bool,
+        running: bool = False,
+        held_by: str = "",
     ) -> None:
-        """An attempt ended without a result, or (``running``) is no longer waited for."""
+        """An attempt ended without a result, or (``running``) is no longer waited for. ``held_by``: what holds the next."""
         execution = job.run.execution
         step, number, dice = job.step_number, job.number, self.dice()
         heartbeat = getattr(job, "details", NULL)
-        if job.record.state is PROBING:
+        if held_by and job.kind == "probe":
+            submit(self, job.run, job.record, "probe")  # which is asked again when there is an answer
+        elif job.record.state is PROBING:
             self.tell(job.run, lambda at: execution.probe_found_nothing(step, at, dice, failure))
         else:
             self.tell(
@@ -446,5 +445,6 @@ class Worker:
                     fatal=fatal,
                     running=running,
                     heartbeat=heartbeat,
+                    held=held_by,
                 ),
             )
