@@ -14,7 +14,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from makegood.cli import check, complete, demo, fork, inspect, operate, rollback, schedules, start, update
+from makegood.cli import (
+    check,
+    complete,
+    demo,
+    fork,
+    inspect,
+    many,
+    operate,
+    rollback,
+    schedules,
+    start,
+    update,
+)
+from makegood.cli.filters import filtered
 from makegood.cli.interrupt import Interrupted, leave
 from makegood.cli.options import ExitCode
 from makegood.cli.output import Output
@@ -91,7 +104,7 @@ def _show_version(*, asked: bool) -> None:
 app.command("demo", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(demo.demo)
 app.command("run")(start.run)
 app.command("worker")(start.worker)
-app.command("list")(inspect.list_runs)
+app.command("list")(filtered(inspect.list_runs))
 app.command("show")(inspect.show)
 app.command("view")(inspect.view)
 app.command("history")(inspect.history)
@@ -99,15 +112,18 @@ app.command("verify")(inspect.verify)
 app.command("check")(check.check)
 app.command("signal")(operate.signal)
 app.command("update")(update.update)
-app.command("pause")(operate.pause)
-app.command("resume")(operate.resume)
-app.command("retry")(operate.retry)
-app.command("skip")(operate.skip)
+app.command("pause")(many.or_many("pause", operate.pause))
+app.command("resume")(many.or_many("resume", operate.resume))
+app.command("retry")(many.or_many("retry", operate.retry))
+app.command("skip")(many.or_many("skip", operate.skip))
 app.command("resolve")(operate.resolve)
 app.command("complete")(complete.complete)
 app.command("fail")(complete.fail)
-app.command("cancel")(operate.cancel)
-app.command("terminate")(operate.terminate)
+app.command("cancel")(many.or_many("cancel", operate.cancel))
+app.command("terminate")(many.or_many("terminate", operate.terminate))
+app.command("prune")(many.prune)
+app.command("pin")(many.pin)
+app.command("unpin")(many.unpin)
 app.command("fork")(fork.fork)
 app.command("rollback")(rollback.rollback)
 app.command("schedules")(schedules.schedules)

@@ -25,21 +25,30 @@ PAGE_RUNS = 500
 
 
 def list_runs(
-    status: Annotated[str | None, typer.Option(help="Only runs of this status, such as PARKED.")] = None,
-    workflow: Annotated[str | None, typer.Option(help="Only runs of this workflow.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many runs.")] = 100,
+    count: Annotated[bool, typer.Option("--count", help="Only say how many there are.")] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
+    *,
+    filters: Any,
 ) -> None:
     """List runs, the newest first."""
     output = Output(as_json=as_json)
-    wanted = status.upper() if status is not None else None
 
-    async def read() -> list[RunSummary]:
+    async def read() -> tuple[list[RunSummary], int]:
         async with _reading(store) as engine:
-            return await engine.list(status=wanted, workflow=workflow, limit=limit)
+            if count:
+                return [], await engine.count(**filters)
+            runs = await engine.list(limit=limit, **filters)
+            return runs, len(runs)
 
-    runs = asyncio.run(read())
+    runs, found = asyncio.run(read())
+    if count:
+        if as_json:
+            output.data({"count": found})
+        else:
+            output.show(Text(f"{found:,}"))
+        return
     if as_json:
         output.data(runs)
     elif runs:
@@ -47,7 +56,7 @@ def list_runs(
         if len(runs) == limit:
             output.note(f"The newest {limit}; --limit N shows more.", "dim")
     else:
-        output.note("No run is like that." if status or workflow else "There are no runs yet.")
+        output.note("No run is like that." if filters else "There are no runs yet.")
 
 
 def show(run_id: RunIdArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
@@ -106,13 +115,19 @@ async def _each(views: AsyncIterator[dict[str, Any]], show_view: Callable[[dict[
         show_view(fields)
 
 
-def history(run_id: RunIdArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+def history(
+    run_id: RunIdArgument,
+    after: Annotated[int, typer.Option(min=0, help="Only entries after the one of this number.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many entries.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
     """Show a run's journal, event by event."""
     output = Output(as_json=as_json)
 
     async def read() -> Any:
         async with _reading(store) as engine:
-            return await (await engine.get(run_id)).history()
+            return await (await engine.get(run_id)).history(after=after, limit=limit)
 
     items = asyncio.run(read())
     if as_json:

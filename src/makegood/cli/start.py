@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from makegood import Engine
+from makegood.cli.filters import parse_tags
 from makegood.cli.interrupt import Interrupted, Interruption
 from makegood.cli.load import load_workers_modules, load_workflow, read_json, workflows_of
 from makegood.cli.options import DEFAULT_STORE, ExitCode, GraceOption, JsonOption, StoreOption
@@ -42,6 +43,10 @@ def run(
         str | None,
         typer.Option("--id", metavar="ID", help="Names the run: the same id again is the same run."),
     ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="What the run can be found by; also several."),
+    ] = None,
     grace_seconds: GraceOption = 10.0,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
@@ -59,10 +64,12 @@ def run(
             bound = workflow.signature.decode_arguments(read_json(given))
             args, kwargs = bound.args, bound.kwargs
 
+        tags = parse_tags(tag)
+
         async def drive() -> Description:
             with Interruption() as interruption:
                 async with Engine(store, [workflow], grace_seconds=grace_seconds) as engine:
-                    handle = await engine.start(workflow, *args, id=run_id, **kwargs)
+                    handle = await engine.start(workflow, *args, id=run_id, tags=tags, **kwargs)
                     run = await see_through(handle, output, interruption)
             check_not_interrupted(run, interruption, store, target.partition(":")[0])
             return run

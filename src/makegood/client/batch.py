@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from makegood.store.protocol import RunRow, Where
 
 AT_ONCE = 200
-PARTICULAR = ("resolve", "signal", "update", "complete", "fail")
+PARTICULAR = ("resolve", "signal", "update", "complete", "fail", "late")
 """What says something of one run only."""
 ACTIONS = tuple(action for action in get_args(Action) if action not in PARTICULAR)
 
