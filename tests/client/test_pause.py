@@ -266,16 +266,22 @@ async def test_a_parked_step_gets_other_arguments_and_another_key():
             raise RuntimeError("no such address")
         return address
 
+    @label.compensation
+    async def tear_up(_: str | None, address: str) -> None:
+        keys.append(f"{address}: {mg.original_key()}")
+
     @mg.workflow
     async def ship(address: str) -> str:
-        return await label(address)
+        await label(address)
+        raise RuntimeError("the van broke down")
 
     async with mg.Engine("memory://") as engine:
         run = await engine.start(ship, "nowhere", id="s-1")
         await parked(run)
         await run.retry(arguments={"address": "1 Main St"}, why="asked the customer")
-        assert await run.result() == "1 Main St"
+        with pytest.raises(mg.RunCompensated):
+            await run.result()
         acted = next(item for item in await run.history() if item.event == "OperatorActed")
-    assert keys == ["s-1/1/label", "s-1/1/label/2"]
+    assert keys == ["s-1/1/label", "s-1/1/label/2", "1 Main St: s-1/1/label/2"]
     assert acted.fields["arguments"] == ["1 Main St"]
     assert acted.fields["why"] == "asked the customer"

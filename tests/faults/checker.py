@@ -132,13 +132,26 @@ def _keys(evidence: Evidence) -> Iterator[Violation]:
     for call in evidence.calls:
         making = call.key.rpartition("/undo")[2] if call.direction == "undo" else ""
         user = (call.run_id, call.step, f"undo{making}" if call.direction == "undo" else "do")
-        if key_of.setdefault(user, call.key) != call.key:
+        if key_of.setdefault(user, call.key) != call.key and _has_other_arguments(evidence, call):
+            key_of[user] = call.key
+        elif key_of[user] != call.key:
             yield Violation(
                 "I4", call.run_id, f"{call.direction} {call.step}: {key_of[user]} became {call.key}"
             )
         elif user_of.setdefault(call.key, user) != user:
             other = " ".join(user_of[call.key])
             yield Violation("I4", call.run_id, f"{call.direction} {call.step} shares {call.key} with {other}")
+
+
+def _has_other_arguments(evidence: Evidence, call: Called) -> bool:
+    """Whether an operator has had the step tried with other arguments, as the revision at the end of its key says."""
+    revision = call.key.rpartition("/")[2]
+    retries = sum(
+        commit.data.count(b'"action":"retry"')
+        for commit in evidence.commits
+        if commit.run_id == call.run_id and commit.ticket < call.ticket and b',"other"]' in commit.data
+    )
+    return revision.isdigit() and int(revision) == 1 + retries
 
 
 def _starts(story: Story, calls: list[Called], terms: Terms) -> Iterator[Violation]:
@@ -256,6 +269,11 @@ def _ending(
             yield wrong(f"it is parked, but listed as {story.status}")
         return
     status = STATUS_OF[story.ending.event["event"]]
+    for step in story.steps.values():
+        if step.number <= story.kept and step.may_stand and not step.undone:
+            step.undo_skipped = story.ending.ticket
+            if step.undo_scheduled > story.termination_asked:
+                yield wrong(f"step {step.name} was to be kept, and its undo was begun")
     yield from map(wrong, _unsettled(story))
     yield from map(wrong, _mislisted(story, status))
     if story.terminated == "at once":

@@ -54,9 +54,11 @@ class Fault:
 
 @dataclass(frozen=True)
 class Case:
-    """One scenario. ``cancel_at``: where a client asks to cancel. ``operator``: what is done to a parked run.
+    """One scenario. ``cancel_at``: where a client asks to cancel. ``operator``: what is done to a parked run, such as
+    "retry" or "retry with other arguments".
 
-    ``terminate``: at that place an operator terminates it instead, "at once" or "after undoing". ``pause``: first it is
+    ``terminate``: at that place an operator terminates it instead, "at once", "after undoing", or with the name of the
+    last step that a rollback keeps. ``pause``: first it is
     paused, for a minute; "then resumed": and goes on, with no cancellation.
     """
 
@@ -513,8 +515,10 @@ async def _cancel(world: World, life: Life, handle: mg.RunHandle[Any], ending: a
         return
     life.say(handle.id, "terminate" if terminate else "cancel")
     try:
-        if terminate:
+        if terminate in ("at once", "after undoing"):
             await handle.terminate("enough", by="operator", compensate=terminate == "after undoing")
+        elif terminate:
+            await handle.rollback(to=terminate, by="operator")
         else:
             await handle.cancel("the customer changed their mind", by="customer")
     except mg.NotPossible:
@@ -544,11 +548,13 @@ async def _operate(world: World, handle: mg.RunHandle[Any], ending: asyncio.Futu
         parked = await _parked(handle)
         if parked is None:
             return
-        act = getattr(parked, world.case.operator)
-        given = ("resolved by hand",) if world.case.operator == "resolve" else ()
+        action, *changed = world.case.operator.split(" with ")
+        act = getattr(parked, action)
+        given = {"result": "resolved by hand"} if action == "resolve" else {}
+        given |= {"arguments": [handle.id, "other"]} if changed else {}
         step = next(iter((await parked.describe()).parked), "")
         with contextlib.suppress(mg.NotPossible):
-            await act(*given, step=step, by="operator")
+            await act(**given, step=step, by="operator")
         await asyncio.wait((ending,), timeout=PATIENCE_SECONDS)
 
 

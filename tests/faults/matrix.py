@@ -21,6 +21,7 @@ children, also evicted                     test_families
 nested sagas, on_rollback, pivot           test_nested_sagas
 cancel                                     all of these
 terminate                                  test_nested_sagas, test_families, test_generated_sagas
+rollback to a step, other arguments        test_operators
 pause, resume                              test_pauses
 steps that take their process down         test_poison
 patched                                    test_patched

@@ -114,6 +114,7 @@ class Story:
         self.sagas_rolled_back: set[int] = set()
         self.terminated = ""
         self.termination_asked = 0
+        self.kept = 0  # an operator's rollback leaves the steps up to this number as they are
         self.signals: list[Fact] = []
         self.signals_left: list[int] = []
         self.timers: dict[int, tuple[float, str]] = {}
@@ -488,6 +489,7 @@ class Story:
             self.parked.discard(step.number)
         if fact.event["action"] == "terminate":
             self.terminated = "after undoing" if fact.event.get("compensate") else "at once"
+            self.kept = fact.event.get("step", 0)
             self.termination_asked = self.termination_asked or fact.ticket
             if self.terminated == "at once":
                 self.parked.clear()
