@@ -269,11 +269,7 @@ def _ending(
             yield wrong(f"it is parked, but listed as {story.status}")
         return
     status = STATUS_OF[story.ending.event["event"]]
-    for step in story.steps.values():
-        if step.number <= story.kept and step.may_stand and not step.undone:
-            step.undo_skipped = story.ending.ticket
-            if step.undo_scheduled > story.termination_asked:
-                yield wrong(f"step {step.name} was to be kept, and its undo was begun")
+    yield from map(wrong, _kept(story))
     yield from map(wrong, _unsettled(story))
     yield from map(wrong, _mislisted(story, status))
     if story.terminated == "at once":
@@ -289,6 +285,15 @@ def _ending(
     yield from map(wrong, _misnamed(story, status))
     if status == "COMPLETED":
         yield from map(wrong, _not_rolled_back(story, terms))
+
+
+def _kept(story: Story) -> Iterator[str]:
+    """Steps that an operator's rollback leaves as they are: nobody undoes them, and they are listed as left open."""
+    for step in story.steps.values():
+        if step.number <= story.kept and step.may_stand and not step.undone:
+            step.undo_skipped = story.ending.ticket
+            if step.undo_scheduled > story.termination_asked:
+                yield f"step {step.name} was to be kept, and its undo was begun"
 
 
 def _unsettled(story: Story) -> Iterator[str]:
