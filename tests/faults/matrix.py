@@ -30,6 +30,7 @@ continue_as_new                            test_continue_as_new, test_signals
 schedules                                  test_schedules
 transactions                               test_transactions
 external completion                        test_completions
+breakers, rate_limit, max_concurrency      test_breakers
 """
 
 from __future__ import annotations

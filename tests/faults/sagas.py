@@ -491,3 +491,30 @@ def random_plan(dice: random.Random, size: int, depth: int = 2) -> Any:
         return Block(kind, (block(cut, depth - 1), block(left - cut, depth - 1)), seconds)
 
     return block(size, depth)
+
+
+def guarded_saga(services: Services) -> Saga:
+    """Charge and reserve, which depend on one bank: its breaker opens at the second failure in a row; label, on its own."""
+    bank = mg.Breaker("bank", failures=2, within=100, cool_down=30, drain="1/s")
+    retry = mg.Retry(delays=[0, 1])
+    charge = make_step(services, "charge", retry=retry, breaker=bank)
+    reserve = make_step(services, "reserve", retry=retry, breaker=bank, rate_limit="2/min")
+    add_probe(services, reserve)
+    label = make_undoable(services, "label", retry=None, max_concurrency=1)
+
+    @charge.compensation(retry=PATIENT, timeout=TIMEOUT_SECONDS, breaker=bank)
+    async def refund(result: str | None, run_id: str) -> None:
+        await services.undo(run_id, "charge", mg.idempotency_key(), result)
+
+    @reserve.compensation(retry=PATIENT, timeout=TIMEOUT_SECONDS, breaker=bank)
+    async def release(result: str | None, run_id: str) -> None:
+        await services.undo(run_id, "reserve", mg.idempotency_key(), result)
+
+    @mg.workflow
+    async def guarded(run_id: str) -> str:
+        return f"{await charge(run_id)} {await reserve(run_id)} {await label(run_id)}"
+
+    names = ("charge", "reserve", "label")
+    predecessors = {name: frozenset(names[:position]) for position, name in enumerate(names)}
+    terms = Terms(undoable=frozenset(names), predecessors=predecessors)
+    return Saga("guarded", services, guarded, terms, names, probed=frozenset(("reserve",)))

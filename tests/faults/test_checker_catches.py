@@ -7,6 +7,7 @@ import pytest
 import makegood as mg
 from makegood.store.sqlite import SqliteStore
 from tests.faults.broken import BREAKAGES, STARTED
+from tests.faults.broken_gates import GATE_BREAKAGES
 from tests.faults.broken_late import LATE_BREAKAGES
 from tests.faults.broken_legs import LEG_BREAKAGES
 from tests.faults.broken_pauses import PAUSE_BREAKAGES
@@ -26,6 +27,7 @@ from tests.faults.sagas import (
     booking_saga,
     fleet_saga,
     generated_saga,
+    guarded_saga,
     make_undoable,
     order_saga,
     parcel_saga,
@@ -49,6 +51,7 @@ SAGAS = {
     "approval": approval_saga(SERVICES),
     "booking": booking_saga(SERVICES),
     "listener": listening_saga(SERVICES, one_by_one),
+    "guarded": guarded_saga(SERVICES),
     "asked": asking_saga(SERVICES),
     "sleeper": generated_saga(SERVICES, Block("sleep", (Do("a"),), seconds=20.0)),
 }
@@ -56,7 +59,7 @@ SAGAS = {
 
 @pytest.mark.parametrize(
     "breakage",
-    [*BREAKAGES, *SAGA_BREAKAGES, *LEG_BREAKAGES, *LATE_BREAKAGES, *PAUSE_BREAKAGES],
+    [*BREAKAGES, *SAGA_BREAKAGES, *LEG_BREAKAGES, *LATE_BREAKAGES, *PAUSE_BREAKAGES, *GATE_BREAKAGES],
     ids=lambda breakage: f"{breakage.breaks.__name__}-{breakage.saga}",
 )
 def test_the_checker_catches_an_engine_that(breakage, monkeypatch, tmp_path):

@@ -242,8 +242,8 @@ class Execution(Recording, gc=False, eq=False):
 
     def recover(self, at: float, dice: float) -> None:
         """After a replay: whatever attempt may have been under way when the last owner died is lost, its outcome unknown."""
-        scheduled = (journal.StepScheduled, journal.CompensationScheduled)
-        fresh = {event.step for event in self.events if isinstance(event, scheduled)}
+        beginnings = (journal.StepScheduled, journal.CompensationScheduled, journal.AttemptReleased)
+        fresh = {event.step for event in self.events if isinstance(event, beginnings)}
         begun = [  # before any of them: what follows from one of them may schedule a compensation
             record
             for record in self.state.steps.values()

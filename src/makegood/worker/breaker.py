@@ -68,6 +68,11 @@ class BreakerState:
         return self.state in (State.OPEN, State.HALF_OPEN)
 
     @property
+    def is_untried(self) -> bool:
+        """Whether nobody has answered since the worker began."""
+        return self.state is State.UNTRIED
+
+    @property
     def next_try_at(self) -> float:
         """When it is tried again, while it is open."""
         return self.changed_at + self.declared.cool_down_seconds

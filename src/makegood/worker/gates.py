@@ -69,9 +69,12 @@ class Gate:
 
 
 class GatedJob(Job):
-    """An attempt that has to pass gates. ``gate``: the one that holds it; ``periods``: None unless they let it through."""
+    """An attempt that has to pass gates. ``gate``: the one that holds it; ``periods``: None unless they let it through.
 
-    __slots__ = ("gate", "gates", "has_begun", "periods")
+    ``was_held``: that was recorded, perhaps by an earlier worker.
+    """
+
+    __slots__ = ("gate", "gates", "has_begun", "periods", "was_held")
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class GatedJob(Job):
         self.gate: Gate | None = None
         self.periods: list[int | None] | None = None
         self.has_begun = False
+        self.was_held = False
 
     @property
     def is_wanted(self) -> bool:
@@ -123,7 +127,9 @@ class Gates:
         self._hold(job, gate)
         if kind != "probe" and record.held is None:
             self._fresh.append(job)
-            if self._recording is None and not self._closed:
+            if self._closed:
+                self._record()
+            elif self._recording is None:
                 self._recording = self._loop.call_later(RECORDED_AFTER_SECONDS, self._record)
         return True
 
@@ -154,7 +160,7 @@ class Gates:
         periods, job.periods = job.periods, None
         for gate, period in zip(job.gates, periods or (), strict=False):
             if period is not None and job.has_begun:
-                self._tell(gate, period, "nothing")
+                self._tell(job, gate, period, "nothing")
             elif period is not None:
                 gate.state.withdrawn(period)
                 self._look(gate)
@@ -165,7 +171,7 @@ class Gates:
         held_by = ""
         for gate, period in zip(job.gates, periods or (), strict=False):
             if period is not None:
-                held_by = self._tell(gate, period, verdict) or held_by
+                held_by = self._tell(job, gate, period, verdict) or held_by
         return held_by
 
     def raised(self, job: Job, error: BaseException) -> str:
@@ -179,7 +185,7 @@ class Gates:
             for index, (gate, period) in enumerate(zip(job.gates, job.periods, strict=True)):
                 if isinstance(gate.state, BreakerState) and period is not None:
                     job.periods[index] = None
-                    held_by = self._tell(gate, period, "failed") or held_by
+                    held_by = self._tell(job, gate, period, "failed") or held_by
         return held_by
 
     def told(self, run: LiveRun) -> dict[int, str]:
@@ -220,12 +226,14 @@ class Gates:
             gate = self._limits[definition.function] = Gate(_limits_in_words(options), state)
         return gate
 
-    def _tell(self, gate: Gate, period: int, verdict: Verdict) -> str:
-        """Tell a gate how an attempt ended. Returns its name if it holds the next one because of that."""
-        gate.state.ended(period, verdict, self._loop.time())
+    def _tell(self, job: GatedJob, gate: Gate, period: int, verdict: Verdict) -> str:
+        """Tell a gate how an attempt ended. Returns its name if the attempt does not count, as nobody answers."""
+        state = gate.state
+        state.ended(period, verdict, self._loop.time())
         self._look(gate)
-        is_open = isinstance(gate.state, BreakerState) and gate.state.is_open
-        return gate.name if verdict == "failed" and is_open else ""
+        if verdict != "failed" or not isinstance(state, BreakerState):
+            return ""
+        return gate.name if state.is_open or (job.was_held and state.is_untried) else ""
 
     def _in_the_way(self, job: GatedJob, at: float, asking: Gate | None = None) -> Gate | None:
         """A gate that does not let the attempt begin now, or has let others wait for longer. Not ``asking``."""
@@ -242,6 +250,7 @@ class Gates:
     def _let_through(self, job: GatedJob, at: float) -> None:
         job.periods = [gate.state.let_through(at) for gate in job.gates]
         if job.record.held is not None and job.kind != "probe":
+            job.was_held = True
             self._worker.tell(job.run, job.run.execution.attempt_released, job.step_number)
         else:
             self._begin(job)
