@@ -23,7 +23,17 @@ def statuses(makegood, *filters: str) -> dict[str, str]:
     return {run["id"]: run["status"] for run in makegood("list", "--json", *filters).json}
 
 
-RETRY = ("retry", "--status", "parked", "--workflow", "approval", "--tag", "merchant=42", "--why", "open again")
+RETRY = (
+    "retry",
+    "--status",
+    "parked",
+    "--workflow",
+    "approval",
+    "--tag",
+    "merchant=42",
+    "--why",
+    "open again",
+)
 
 
 def test_a_confirmed_action_is_carried_out_in_all_runs_that_are_meant(makegood, parked):

@@ -36,6 +36,40 @@ async def reserve(order: str) -> str:
     return order
 
 
+GATEWAY = mg.Breaker("gateway", failures=5, within=timedelta(seconds=10), drain="50/s", counts=(OSError,))
+
+
+@mg.step(breaker=GATEWAY, rate_limit="10/s", max_concurrency=3)
+async def capture(order: str) -> Receipt:
+    return Receipt(order)
+
+
+@capture.compensation(breaker="gateway", retry=None)
+async def void(receipt: Receipt | None, order: str) -> None:
+    assert_type(receipt, Receipt | None)
+
+
+@mg.step(critical=False, breaker="gateway")
+def announce(order: str) -> int:
+    return len(order)
+
+
+@mg.transaction(breaker=GATEWAY, rate_limit=None)
+def enter(db: mg.Connection, order: str) -> int:
+    return len(order)
+
+
+async def gates() -> None:
+    assert_type(await capture("o"), Receipt)
+    assert_type(await announce("o"), int | None)
+    assert_type(await enter("o"), int)
+    mg.step(rate_limit=10)  # type: ignore[call-overload]
+    mg.step(breaker=5)  # type: ignore[call-overload]
+    mg.step(max_concurrency="5")  # type: ignore[call-overload]
+    mg.Breaker("gateway", drain=50)  # type: ignore[arg-type]
+    capture.options(breaker=GATEWAY)  # type: ignore[call-overload]
+
+
 @mg.step(on_exhausted="park", retry=None)
 def sign(order: str) -> bytes:
     return order.encode()
