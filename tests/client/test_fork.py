@@ -4,6 +4,7 @@ import pytest
 
 import makegood as mg
 from makegood.store.memory import MemoryStore
+from makegood.store.protocol import Write
 from tests.until import parked
 from tests.worker.engines import engine_on
 
@@ -105,3 +106,35 @@ async def test_the_id_must_be_free():
         run = await stopped(engine)
         with pytest.raises(mg.RunConflict, match="give the fork another id"):
             await run.fork("reserve", id="f-1")
+
+
+class DyingStore(MemoryStore):
+    """Its process dies at a fork: before it is durable, or before anybody hears of it."""
+
+    dies = ""
+
+    async def submit(self, write: Write) -> bool:
+        if self.dies == "before":
+            raise mg.StoreError("the process died")
+        created = await super().submit(write)
+        if self.dies == "unacknowledged":
+            raise mg.StoreError("the process died")
+        return created
+
+
+@pytest.mark.parametrize("dies", ["before", "unacknowledged"])
+async def test_asking_again_after_a_crash_gives_one_fork(dies):
+    store = DyingStore()
+    async with engine_on(store, fulfil) as engine:
+        run = await stopped(engine)
+        store.dies = dies
+        with pytest.raises(mg.StoreError):
+            await run.fork("reserve", id="f-2")
+    store.dies = ""
+    async with engine_on(store, fulfil) as engine:
+        run = await engine.get("f-1")
+        for _ in range(2):
+            fork = await run.fork("reserve", id="f-2")
+        assert await fork.result() == "receipt hold label"
+        assert len(await engine.list()) == 2
+    assert SHOP.effects == ["charge f-1/1/charge"]

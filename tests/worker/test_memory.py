@@ -80,7 +80,9 @@ async def test_evicted_runs_leave_nothing_behind_not_even_for_the_collector() ->
         gc.disable()
         try:
             await start_and_forget(RUNS)
-            assert gc.collect() < RUNS  # an earlier test's loop, at most: a cycle is more than one object for each run
+            assert (
+                gc.collect() < RUNS
+            )  # an earlier test's loop, at most: a cycle is more than one object for each run
         finally:
             gc.enable()
 

@@ -19,7 +19,7 @@ from makegood.backend.retention import Retention, pruned, refused
 from makegood.backend.schedules import Schedules
 from makegood.engine import journal
 from makegood.engine.folds import folded
-from makegood.engine.fork import forked
+from makegood.engine.fork import forked, is_same_fork
 from makegood.engine.operator import has_ended
 from makegood.engine.updates import NoHandler
 from makegood.errors import (
@@ -175,7 +175,10 @@ class LocalBackend:
         entries, now = await self.entries(run_id, all_legs=True), self._now()
         started, events = forked(entries, step, fork_id, now, by=by, why=why)
         if not await self.store.submit(fork_submission(events, started, now)):
-            raise RunConflict(f"run {fork_id} exists already: give the fork another id.")
+            row = await self._existing(fork_id)
+            [first] = unseal(fork_id, await self.store.journal(row.key, limit=1))
+            if not is_same_fork(first.events[0], started):
+                raise RunConflict(f"run {fork_id} exists already: give the fork another id.")
         if self.worker is not None:
             self.worker.recovery.look()
 

@@ -78,7 +78,7 @@ class Backend(Protocol):
         Raises:
             RunNotFound
             NotPossible: that cannot be taken over.
-            RunConflict: the fork's id exists.
+            RunConflict: the fork's id exists, and is not this fork's.
         """
 
     async def ending(self, run_id: str) -> RunState:

@@ -290,7 +290,7 @@ class RunHandle(Generic[R]):
 
         Raises:
             NotPossible: this run has not ended, or what it did cannot be taken over (it was undone, say).
-            RunConflict: there is a run of that id.
+            RunConflict: there is a run of that id, and it is not the same fork.
         """
         fork_id = f"{self.id}-fork-{secrets.token_hex(3)}" if id is None else checked_run_id(id)
         await self._engine.backend.fork(self.id, from_step, fork_id, by=operator(by), why=why)

@@ -64,6 +64,14 @@ def forked(
     return fork, [fork, *(_with_its_own_limit(event, deadline) for event in taken[1:])]
 
 
+def is_same_fork(first: journal.AnyEvent, started: journal.RunStarted) -> bool:
+    """Whether a run that begins like this is the fork that was asked for."""
+    return isinstance(first, journal.RunStarted) and (
+        (first.workflow, bytes(first.input), [*map(tuple, first.forks)])
+        == (started.workflow, bytes(started.input), [*started.forks])
+    )
+
+
 def _with_its_own_limit(event: journal.AnyEvent, deadline: float) -> journal.AnyEvent:
     """The fork has as much time as the run had."""
     limits = isinstance(event, journal.TimerStarted) and event.timer == DEADLINE
