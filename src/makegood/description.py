@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from makegood.engine.run import StepRecord
+    from makegood.worker.gates import Holding
 
 
 class RunSummary(msgspec.Struct, frozen=True):
@@ -135,7 +136,7 @@ class HistoryItem(msgspec.Struct, frozen=True):
     fields: dict[str, Any]
 
 
-NOTHING_HELD: Mapping[int, str] = MappingProxyType({})
+NOTHING_HELD: Mapping[int, Holding] = MappingProxyType({})
 
 BEGINNINGS = (
     journal.StepScheduled,
@@ -153,8 +154,8 @@ SETTLEMENTS = (
 )
 
 
-def describe(entries: Sequence[journal.Entry], held: Mapping[int, str] = NOTHING_HELD) -> Description:
-    """Fold a journal into a description. ``held``: what a worker knows to hold steps, by their numbers, in words.
+def describe(entries: Sequence[journal.Entry], held: Mapping[int, Holding] = NOTHING_HELD) -> Description:
+    """Fold a journal into a description. ``held``: what a worker knows to hold steps, by their numbers.
 
     Raises:
         JournalCorrupt: an event cannot follow the ones before it.
@@ -301,7 +302,7 @@ def _step(record: StepRecord, began_at: float, settled_at: float | None) -> Step
     )
 
 
-def _waiting_for(run: RunState, held: Mapping[int, str]) -> str:
+def _waiting_for(run: RunState, held: Mapping[int, Holding]) -> str:
     if run.status_ is not None:
         return ""
     if run.paused is not None:
@@ -309,10 +310,7 @@ def _waiting_for(run: RunState, held: Mapping[int, str]) -> str:
     if run.status is Status.PARKED:
         return "an operator: " + "; ".join(reason for reason, _ in run.parked.values())
     active = [record for record in run.steps.values() if record.state in (OPEN, PENDING, PROBING, UNDOING)]
-    waits = [
-        f"{'undoing ' if record.state is UNDOING else ''}{_called(record)}{_trouble(record, held.get(record.number, ''))}"
-        for record in active
-    ]
+    waits = [_called(record) + _trouble(record) + _held(record, held.get(record.number)) for record in active]
     waits += [f"signal {name}" for name in run.awaited]
     waits += [f"timer {timer}, due {due:.3f}" for timer, due in run.timers.items() if timer != DEADLINE]
     if not active and not waits:
@@ -323,17 +321,25 @@ def _waiting_for(run: RunState, held: Mapping[int, str]) -> str:
 
 
 def _called(record: StepRecord) -> str:
-    return f"child run {record.child}" if record.child else f"step {record.name}"
+    undoing = "undoing " if record.state is UNDOING else ""
+    return f"{undoing}child run {record.child}" if record.child else f"{undoing}step {record.name}"
 
 
-def _trouble(record: StepRecord, held_by: str) -> str:
+def _trouble(record: StepRecord) -> str:
     if record.state is PENDING:
         until = f" by {record.retry_at:.3f}" if record.retry_at else ""
         return f", to be completed from outside{until}"
-    failed = f" (attempt {record.attempts} failed: {record.failure})" if record.failure is not None else ""
-    if not held_by and record.held is not None:
-        held_by = f"{record.held[0]}, since {record.held[1]:.3f}"
-    return f"{failed}, held by {held_by}" if held_by else failed
+    return f" (attempt {record.attempts} failed: {record.failure})" if record.failure is not None else ""
+
+
+def _held(record: StepRecord, holding: Holding | None) -> str:
+    """What holds its next attempt: as its worker knows, or else as the journal tells."""
+    if holding is None:
+        return "" if record.held is None else f", held by {record.held[0]}, since {record.held[1]:.3f}"
+    if holding.opened_at is None:
+        return f", held by {holding.gate}"
+    trial = "being tried" if holding.next_try_at is None else f"next try {holding.next_try_at:.3f}"
+    return f", held by {holding.gate}, open since {holding.opened_at:.3f} after {holding.failures} failures, {trial}"
 
 
 def _plain(raw: msgspec.Raw | None) -> Any:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from makegood.engine.run import RunState
     from makegood.store.protocol import Store, Where
     from makegood.worker.executor import StandIn
+    from makegood.worker.gates import Holding
 
 log = logging.getLogger("makegood")
 
@@ -332,9 +333,9 @@ class LocalBackend:
         if answer.error:
             raise REFUSALS.get(answer.kind, NotPossible)(answer.error)
 
-    def held(self, run_id: str) -> Mapping[int, str]:
+    def held(self, run_id: str) -> Mapping[int, Holding]:
         run = None if self.worker is None else self.worker.runs.get(run_id)
-        return {} if run is None or self.worker is None else self.worker.gates.told(run)
+        return {} if run is None or self.worker is None else self.worker.gates.holding(run)
 
     async def waiting_for(self, run_id: str) -> str:
         worker = self.worker

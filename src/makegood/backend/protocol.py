@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from makegood.engine.operator import Request
     from makegood.engine.run import RunState
     from makegood.store.protocol import RunRow, Where
+    from makegood.worker.gates import Holding
 
 
 class Backend(Protocol):
@@ -125,8 +126,8 @@ class Backend(Protocol):
             UpdateRejected, PayloadError: the workflow does not accept it; nothing was recorded.
         """
 
-    def held(self, run_id: str) -> Mapping[int, str]:
-        """What holds steps of the run, by their numbers, in words, as far as this process knows."""
+    def held(self, run_id: str) -> Mapping[int, Holding]:
+        """What holds steps of the run, by their numbers, as far as this process knows."""
 
     async def waiting_for(self, run_id: str) -> str:
         """Why nobody drives a run that has not ended; "" if somebody does."""

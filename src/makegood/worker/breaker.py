@@ -68,6 +68,11 @@ class BreakerState:
         return self.state in (State.OPEN, State.HALF_OPEN)
 
     @property
+    def is_being_tried(self) -> bool:
+        """Whether an attempt is under way that tells whether there is an answer again."""
+        return self.state is State.HALF_OPEN and self._under_way > 0
+
+    @property
     def is_untried(self) -> bool:
         """Whether nobody has answered since the worker began."""
         return self.state is State.UNTRIED

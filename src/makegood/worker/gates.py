@@ -14,6 +14,8 @@ import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
+import msgspec
+
 from makegood.engine.run import OPEN, PROBING, UNDOING
 from makegood.errors import MakegoodError
 from makegood.worker.breaker import BreakerState
@@ -53,6 +55,18 @@ class GateState(Protocol):
     def ended(self, period: int, verdict: Verdict, at: float) -> None: ...
 
     def emptied(self) -> None: ...
+
+
+class Holding(msgspec.Struct, frozen=True):
+    """What holds an attempt. Times in seconds since 1970.
+
+    Of an open breaker: since when, after how many failures, and when an attempt is made next (None: it is under way).
+    """
+
+    gate: str
+    opened_at: float | None = None
+    failures: int = 0
+    next_try_at: float | None = None
 
 
 class Gate:
@@ -188,10 +202,10 @@ class Gates:
                     held_by = self._tell(job, gate, period, "failed") or held_by
         return held_by
 
-    def told(self, run: LiveRun) -> dict[int, str]:
-        """What holds the steps of a run, in words, by their numbers."""
+    def holding(self, run: LiveRun) -> dict[int, Holding]:
+        """What holds the steps of a run, by their numbers."""
         return {
-            step: self._in_words(job.gate)
+            step: self._holding(job.gate)
             for step, job in run.jobs.items()
             if isinstance(job, GatedJob) and job.gate is not None
         }
@@ -324,16 +338,13 @@ class Gates:
         counts = () if breaker is None else self._worker.registry.breaker(breaker).counts
         return "failed" if isinstance(error, counts) else "answered"
 
-    def _in_words(self, gate: Gate) -> str:
+    def _holding(self, gate: Gate) -> Holding:
         state = gate.state
-        if not isinstance(state, BreakerState):
-            return gate.name
-        if not state.is_open:
-            return f"{gate.name}, {state.state}"
-        shift = self._worker.now() - self._loop.time()
-        since, next_try = state.opened_at + shift, state.next_try_at + shift
-        trial = f"next try {next_try:.3f}" if state.state == "open" else "being tried now"
-        return f"{gate.name}, open since {since:.3f} after {state.failures} failures, {trial}"
+        if not isinstance(state, BreakerState) or not state.is_open:
+            return Holding(gate.name)
+        shift_seconds = self._worker.now() - self._loop.time()
+        next_try_at = None if state.is_being_tried else state.next_try_at + shift_seconds
+        return Holding(gate.name, state.opened_at + shift_seconds, state.failures, next_try_at)
 
 
 def _limits_in_words(options: StepOptions) -> str:
