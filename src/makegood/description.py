@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from makegood.engine import journal
-from makegood.engine.folds import DEADLINE, folded
-from makegood.engine.late import still_running
-from makegood.engine.run import OPEN, PENDING, PROBING, UNDOING, RunState, Status
+from makegood.engine.folds import folded
+from makegood.engine.run import OPEN, UNDOING
 from makegood.failure import Failure
 from makegood.store.protocol import Pin
+from makegood.waiting import NOTHING_KNOWN, Known, waiting_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from makegood.engine.run import StepRecord
-    from makegood.worker.gates import Holding
+    from makegood.engine.run import RunState, StepRecord
 
 
 class RunSummary(msgspec.Struct, frozen=True):
@@ -90,6 +88,7 @@ class Description(msgspec.Struct, frozen=True):
     ``parked`` tells for each parked step (or "code") why; times in seconds since 1970. ``parent`` is the id of the run
     that called it, "" if none did; ``children`` tells of the child runs that it waits for, and of those that they wait
     for (the first hundred), how they stand, by id. ``held_up``: only an operator can get it going, or them.
+    ``waiting_for`` says why it is not moving, and ``waiting_since`` since when; "" and None once it has ended.
     """
 
     id: str
@@ -116,14 +115,7 @@ class Description(msgspec.Struct, frozen=True):
     leg: int = 1
     late: list[LateDescription] = []
     tags: dict[str, str] = {}
-
-    def with_children(self, statuses: dict[str, str], *, held_up: bool) -> Description:
-        """The same, knowing how the children stand that the run waits for."""
-        parked = [child for child, status in statuses.items() if status == Status.PARKED]
-        waiting_for = self.waiting_for
-        if parked:
-            waiting_for += f"; parked, waiting for an operator: {', '.join(parked)}"
-        return msgspec.structs.replace(self, children=statuses, held_up=held_up, waiting_for=waiting_for)
+    waiting_since: float | None = None
 
 
 class HistoryItem(msgspec.Struct, frozen=True):
@@ -135,8 +127,6 @@ class HistoryItem(msgspec.Struct, frozen=True):
     event: str
     fields: dict[str, Any]
 
-
-NOTHING_HELD: Mapping[int, Holding] = MappingProxyType({})
 
 BEGINNINGS = (
     journal.StepScheduled,
@@ -154,8 +144,8 @@ SETTLEMENTS = (
 )
 
 
-def describe(entries: Sequence[journal.Entry], held: Mapping[int, Holding] = NOTHING_HELD) -> Description:
-    """Fold a journal into a description. ``held``: what a worker knows to hold steps, by their numbers.
+def describe(entries: Sequence[journal.Entry], known: Known = NOTHING_KNOWN) -> Description:
+    """Fold a journal, its last leg, into a description. ``known``: what else is known of what the run waits for.
 
     Raises:
         JournalCorrupt: an event cannot follow the ones before it.
@@ -180,7 +170,8 @@ def describe(entries: Sequence[journal.Entry], held: Mapping[int, Holding] = NOT
         parked={
             run.steps[number].name if number else "code": reason for number, (reason, _) in run.parked.items()
         },
-        waiting_for=_waiting_for(run, held),
+        waiting_for=waiting_for(run, {number: at for number, (at, _) in times.items()}, known),
+        waiting_since=None if run.status_ is not None else _waiting_since(run),
         signals_left=_signals_left(entries, run.signals_left),
         parent=run.parent,
         version=run.version,
@@ -188,6 +179,12 @@ def describe(entries: Sequence[journal.Entry], held: Mapping[int, Holding] = NOT
         late=_late(entries, run),
         tags=run.tags,
     )
+
+
+def _waiting_since(run: RunState) -> float:
+    if run.paused is not None:
+        return run.paused[1]
+    return min((since for _, since in run.parked.values()), default=run.clock)
 
 
 def leg_entries(entries: Iterable[journal.Entry]) -> list[int]:
@@ -300,46 +297,6 @@ def _step(record: StepRecord, began_at: float, settled_at: float | None) -> Step
         next_attempt_at=record.retry_at if record.state in (OPEN, UNDOING) and record.retry_at else None,
         child=record.child,
     )
-
-
-def _waiting_for(run: RunState, held: Mapping[int, Holding]) -> str:
-    if run.status_ is not None:
-        return ""
-    if run.paused is not None:
-        return f"an operator to resume it, who paused it at {run.paused[1]:.3f}: {run.paused[0]}"
-    if run.status is Status.PARKED:
-        return "an operator: " + "; ".join(reason for reason, _ in run.parked.values())
-    active = [record for record in run.steps.values() if record.state in (OPEN, PENDING, PROBING, UNDOING)]
-    waits = [_called(record) + _trouble(record) + _held(record, held.get(record.number)) for record in active]
-    waits += [f"signal {name}" for name in run.awaited]
-    waits += [f"timer {timer}, due {due:.3f}" for timer, due in run.timers.items() if timer != DEADLINE]
-    if not active and not waits:
-        waits = [f"an attempt of step {step.name} that cannot be stopped" for step in still_running(run)]
-    if DEADLINE in run.timers and not run.rolling_back:
-        waits.append(f"its time limit, due {run.timers[DEADLINE]:.3f}")
-    return ", ".join(waits) or "an update, or its worker"
-
-
-def _called(record: StepRecord) -> str:
-    undoing = "undoing " if record.state is UNDOING else ""
-    return f"{undoing}child run {record.child}" if record.child else f"{undoing}step {record.name}"
-
-
-def _trouble(record: StepRecord) -> str:
-    if record.state is PENDING:
-        until = f" by {record.retry_at:.3f}" if record.retry_at else ""
-        return f", to be completed from outside{until}"
-    return f" (attempt {record.attempts} failed: {record.failure})" if record.failure is not None else ""
-
-
-def _held(record: StepRecord, holding: Holding | None) -> str:
-    """What holds its next attempt: as its worker knows, or else as the journal tells."""
-    if holding is None:
-        return "" if record.held is None else f", held by {record.held[0]}, since {record.held[1]:.3f}"
-    if holding.opened_at is None:
-        return f", held by {holding.gate}"
-    trial = "being tried" if holding.next_try_at is None else f"next try {holding.next_try_at:.3f}"
-    return f", held by {holding.gate}, open since {holding.opened_at:.3f} after {holding.failures} failures, {trial}"
 
 
 def _plain(raw: msgspec.Raw | None) -> Any:

@@ -59,4 +59,4 @@ def test_a_text_that_is_no_token_is_refused(makegood):
 
 def test_show_tells_that_somebody_is_waited_for(makegood, token):
     shown = makegood("show", "paper-1", "--json").json
-    assert shown["waiting_for"] == "step sign, to be completed from outside"
+    assert shown["waiting_for"] == "step sign: completion from outside"

@@ -226,7 +226,7 @@ def test_show_tells_of_a_child_that_is_parked_and_the_child_of_its_parent(makego
     makegood("run", "shop:basket", "--input", ORDER, "--id", "basket-1")
     shown = makegood("show", "basket-1").out
     assert "fulfil → basket-1/1-fulfil (PARKED)" in shown
-    assert "parked, waiting for an operator: basket-1/1-fulfil" in " ".join(shown.split())
+    assert "child run basket-1/1-fulfil (an operator: parked since" in " ".join(shown.split())
     assert ["parent", "basket-1"] in [
         line.split() for line in makegood("show", "basket-1/1-fulfil").out.splitlines()
     ]

@@ -9,6 +9,7 @@ import pytest
 
 import makegood as mg
 from makegood.testing import VirtualEngine, in_virtual_time
+from makegood.times import moment
 
 PAYMENTS = mg.Breaker("payments", failures=3, within=10, cool_down=30, drain="2/s")
 
@@ -283,8 +284,8 @@ async def test_it_is_told_what_a_run_waits_for() -> None:
         runs = await all_held(engine)
 
         assert (await runs[4].describe()).waiting_for == (
-            "step charge, held by breaker payments, open since 1000000000.000 after 3 failures, "
-            "next try 1000000030.000"
+            f"step charge: attempt 1 held by breaker payments, open since {moment(1_000_000_000)} after 3 failures, "
+            f"next try {moment(1_000_000_030)}"
         )
         await engine.advance(10)
         assert (await engine.get("o-4")).id == "o-4"
@@ -298,7 +299,10 @@ async def test_another_process_tells_what_is_recorded(tmp_path: Path) -> None:
         await all_held(worker)
         described = await (await client.get("o-4")).describe()
 
-        assert described.waiting_for == "step charge, held by breaker payments, since 1000000001.000"
+        assert (
+            described.waiting_for
+            == f"step charge: attempt 1 held by breaker payments since {moment(1_000_000_001)}"
+        )
 
 
 @in_virtual_time

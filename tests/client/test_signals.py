@@ -208,7 +208,7 @@ async def test_what_a_run_waits_for_is_told_with_its_time_limit(place: Place) ->
     run = await place.start(impatient)
 
     async def waits() -> bool:
-        return (await run.describe()).waiting_for.startswith("signal ready, timer 1, due ")
+        return (await run.describe()).waiting_for.startswith("signal ready, timer until ")
 
     await eventually(waits)
 

@@ -188,7 +188,7 @@ def has_recorded(event: str) -> Callable[[mg.RunHandle[Any]], Awaitable[object]]
 
 
 async def is_held(run: mg.RunHandle[Any]) -> object:
-    return ", held by breaker" in (await run.describe()).waiting_for
+    return "held by breaker" in (await run.describe()).waiting_for
 
 
 SHIP = frozenset({"ship"})
@@ -207,7 +207,7 @@ STATES = {
     "parked": State(parked, has_recorded("RunParked"), failing=SHIP),
     "compensating": State(running, has_tried("pay_back"), hanging=UNDO, failing=SHIP),
     "compensating, backing off": State(
-        running, waits_for("undoing step pay (attempt 1"), failing=UNDO | SHIP
+        running, waits_for("undoing step pay: attempt 2"), failing=UNDO | SHIP
     ),
     "undoing a part": State(undoing_a_part, has_tried("pay_back"), hanging=UNDO, failing=SHIP),
 }

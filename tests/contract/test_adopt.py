@@ -202,3 +202,12 @@ async def test_two_clients_submit_one_id_and_one_of_them_creates_it(shared_place
         assert await first.submit(Script("order-1").create(b"first"))
         assert not await second.submit(Script("order-1").create(b"second"))
         assert await journal_of(second, "order-1") == [b"first"]
+
+
+async def test_whether_a_worker_is_alive_can_be_seen(place: Place) -> None:
+    async with opened(place) as store:
+        assert not await store.is_worked()
+    async with working(place) as (store, _epoch):
+        assert await store.is_worked()
+    async with opened(place) as store:
+        assert not await store.is_worked()

@@ -30,7 +30,7 @@ async def napping(number: int, seconds: float) -> int:
 
 def waits_for_its_timer(run: mg.RunHandle[int]) -> Callable[[], Awaitable[bool]]:
     async def ask() -> bool:
-        return "timer 1" in (await run.describe()).waiting_for
+        return "timer until" in (await run.describe()).waiting_for
 
     return ask
 
@@ -53,7 +53,7 @@ async def test_waiting_runs_beyond_the_limit_leave_memory_the_longest_waiting_fi
         assert in_memory(engine) == {"nap-3", "nap-4"}
         assert await asleep(store) == {f"nap-{n}": clock.now + 1000 + n for n in range(3)}
         handle = await engine.get("nap-0")
-        assert "timer 1" in (await handle.describe()).waiting_for
+        assert "timer until" in (await handle.describe()).waiting_for
 
 
 async def test_a_sleeping_run_is_woken_by_its_timer_once_and_not_early() -> None:

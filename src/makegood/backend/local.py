@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from makegood.definition.workflow import Workflow
     from makegood.engine.operator import Request
     from makegood.engine.run import RunState
-    from makegood.store.protocol import Store, Where
+    from makegood.store.protocol import SealedEntry, Store, Where
     from makegood.worker.executor import StandIn
     from makegood.worker.gates import Holding
 
@@ -228,6 +228,9 @@ class LocalBackend:
         sealed = await self.store.journal(row.key, after=row.leg_entry - 2)
         return unseal_leg(run_id, sealed, row.leg_entry)
 
+    async def sealed(self, run_id: str) -> Sequence[SealedEntry]:
+        return await self.store.journal((await self._existing(run_id)).key)
+
     async def states(self, run_id: str) -> AsyncIterator[RunState]:
         async for state in self._follower.states(await self._existing(run_id)):
             yield state
@@ -336,6 +339,9 @@ class LocalBackend:
     def held(self, run_id: str) -> Mapping[int, Holding]:
         run = None if self.worker is None else self.worker.runs.get(run_id)
         return {} if run is None or self.worker is None else self.worker.gates.holding(run)
+
+    async def is_worked(self) -> bool:
+        return self.worker is not None or await self.store.is_worked()
 
     async def waiting_for(self, run_id: str) -> str:
         worker = self.worker

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from makegood.engine.journal import Entry, UpdateAnswered
     from makegood.engine.operator import Request
     from makegood.engine.run import RunState
-    from makegood.store.protocol import RunRow, Where
+    from makegood.store.protocol import RunRow, SealedEntry, Where
     from makegood.worker.gates import Holding
 
 
@@ -92,6 +92,13 @@ class Backend(Protocol):
             RunNotFound, JournalCorrupt
         """
 
+    async def sealed(self, run_id: str) -> Sequence[SealedEntry]:
+        """The run's whole journal as it is stored.
+
+        Raises:
+            RunNotFound
+        """
+
     def states(self, run_id: str) -> AsyncIterator[RunState]:
         """The run's durable state now, and after each further entry until its end; always the same object.
 
@@ -128,6 +135,9 @@ class Backend(Protocol):
 
     def held(self, run_id: str) -> Mapping[int, Holding]:
         """What holds steps of the run, by their numbers, as far as this process knows."""
+
+    async def is_worked(self) -> bool:
+        """Whether a worker is alive, in this process or another."""
 
     async def waiting_for(self, run_id: str) -> str:
         """Why nobody drives a run that has not ended; "" if somebody does."""

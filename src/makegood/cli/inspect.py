@@ -1,4 +1,4 @@
-"""Commands that only read: ``list``, ``show``, ``view``, ``history``, ``verify``. They never create a database."""
+"""Commands that only read: lists, runs, exports, views, histories, ``verify``. They never create a database."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from rich.text import Text
 from makegood import Engine, JournalCorrupt
 from makegood.cli.interrupt import Interrupted, Interruption
 from makegood.cli.options import DEFAULT_STORE, ExitCode, JsonOption, RunIdArgument, StoreOption
-from makegood.cli.output import Output, readable
+from makegood.cli.output import UNLIMITED_COLUMNS, Output, readable
 from makegood.cli.render import history_table, run_report, runs_table, view_table
+from makegood.cli.timeline import timeline_report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from makegood.description import RunSummary
 
 PAGE_RUNS = 500
+USUAL_COLUMNS = 80
 
 
 def list_runs(
@@ -59,19 +61,50 @@ def list_runs(
         output.note("No run is like that." if filters else "There are no runs yet.")
 
 
-def show(run_id: RunIdArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+def show(
+    run_id: RunIdArgument,
+    diagram: Annotated[
+        bool, typer.Option("--diagram", help="What happened, as a Mermaid flowchart.")
+    ] = False,
+    timeline: Annotated[bool, typer.Option("--timeline", help="What happened when, as bars.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
     """Show a run, and what can be done if it is parked."""
     output = Output(as_json=as_json)
+    if diagram and timeline:
+        raise typer.BadParameter("--diagram or --timeline, not both.")
 
     async def read() -> Any:
         async with _reading(store) as engine:
-            return await (await engine.get(run_id)).describe()
+            run = await engine.get(run_id)
+            return await (run.diagram() if diagram else run.timeline() if timeline else run.describe())
 
-    run = asyncio.run(read())
+    told = asyncio.run(read())
     if as_json:
-        output.data(run)
+        output.data({"diagram": told} if diagram else told)
+    elif diagram:
+        output.out.file.write(told)
+    elif timeline:
+        columns = output.out.width if output.out.width < UNLIMITED_COLUMNS else USUAL_COLUMNS
+        output.show(*timeline_report(told, time.time(), columns))
     else:
-        output.show(*run_report(run, store, time.time()))
+        output.show(*run_report(told, store, time.time()))
+
+
+def export(
+    run_id: RunIdArgument,
+    children: Annotated[bool, typer.Option("--children", help="With the runs that it called.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a whole run as JSON: its description, every event, and its journal with the hashes."""
+
+    async def read() -> Any:
+        async with _reading(store) as engine:
+            return await (await engine.get(run_id)).export(children=children)
+
+    Output(as_json=as_json).data(asyncio.run(read()))
 
 
 def view(

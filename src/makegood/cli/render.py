@@ -11,6 +11,7 @@ from rich.text import Text
 
 from makegood.cli.output import command_line, compact_json, readable, visible
 from makegood.definition.workflow import titled
+from makegood.times import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -48,19 +49,6 @@ ACTIVE_STATES = frozenset({"open", "pending", "probing", "undoing"})
 TIMES = frozenset({"retry_at", "due"})  # of the journal's fields; 0 for none
 PAUSED = "PAUSED"
 PARKED_STATES = frozenset({"exhausted", "undo exhausted"})
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 1:
-        return f"{max(seconds, 0) * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 def moment(at: float) -> str:

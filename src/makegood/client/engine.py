@@ -123,6 +123,10 @@ class Engine:
             )
         return self._backend
 
+    def now(self) -> float:
+        """What this engine's clock says: seconds since 1970."""
+        return self._now()
+
     async def serve(self) -> None:
         """Work until cancelled.
 

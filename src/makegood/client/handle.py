@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import msgspec
 
+from makegood.client.family import described, exported
 from makegood.definition.keys import checked_run_id
 from makegood.definition.payload import NULL, encode_as_json
 from makegood.definition.signal import Signal, check_signal, checked_signal_id
@@ -16,9 +17,10 @@ from makegood.definition.sleep import checked_seconds
 from makegood.definition.update import Update, checked_update_id, named_update
 from makegood.definition.workflow import Workflow
 from makegood.description import Description, describe, flatten, leg_entries
+from makegood.diagram import diagram
 from makegood.engine.folds import folded
 from makegood.engine.operator import Action, Request
-from makegood.engine.run import OPEN, PROBING, UNDOING, Status
+from makegood.engine.run import Status
 from makegood.engine.views import view_of
 from makegood.errors import (
     JournalCorrupt,
@@ -31,6 +33,7 @@ from makegood.errors import (
     UsageError,
 )
 from makegood.rollback_plan import RollbackPlan, rollback_plan
+from makegood.timeline import Timeline, timeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from makegood.client.engine import Engine
     from makegood.description import HistoryItem
     from makegood.engine.run import RunState
+    from makegood.export import Export
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -51,9 +55,6 @@ ENDINGS: dict[Status, type[RunError]] = {
     Status.TERMINATED: RunTerminated,
 }
 
-ACTIVE = frozenset({OPEN, PROBING, UNDOING})
-HELD = frozenset({Status.PARKED, Status.PAUSED})
-CHILDREN_LIMIT = 100
 NOT_ANSWERED = (
     "run {} has not answered update {} within {:g} s: it has no handler for it, its handler is still at work, or no worker "
     "is. What was accepted is answered all the same: ask again under the id {}."
@@ -82,33 +83,8 @@ class RunHandle(Generic[R]):
         return self._engine.result_of(await self._engine.backend.ending(self.id), self._workflow)  # type: ignore[no-any-return]
 
     async def describe(self) -> Description:
-        """What the run has done, undone and left, and what it waits for."""
-        backend = self._engine.backend
-        entries = await backend.entries(self.id)
-        description = describe(entries, backend.held(self.id))
-        if description.ended_at is None and not description.parked:
-            why_not = await backend.waiting_for(self.id)
-            if why_not:
-                description = msgspec.structs.replace(description, waiting_for=why_not)
-        children: dict[str, str] = {}
-        stands = await self._stands(description, children)
-        return description.with_children(children, held_up=stands)
-
-    async def _stands(self, run: Description, seen: dict[str, str]) -> bool:
-        """Whether only an operator can get it going; notes how the children stand that it waits for, and theirs."""
-        backend = self._engine.backend
-        active = [step for step in run.steps if step.state in ACTIVE]
-        stands = run.status in HELD or bool(active)
-        for step in active:
-            row = await backend.find(step.child) if step.child and len(seen) < CHILDREN_LIMIT else None
-            if row is None:
-                stands = False
-                continue
-            seen[row.id] = row.status
-            if row.status not in HELD:
-                entries = await backend.entries(row.id)
-                stands = await self._stands(describe(entries), seen) and stands
-        return stands
+        """What the run has done, undone and left, and (``waiting_for``, one sentence) why it is not moving."""
+        return await described(self._engine.backend, self.id, self._engine.now())
 
     async def view(self) -> dict[str, Any]:
         """What may be seen of the run: ``status``, ``steps_completed``, ``steps_pending`` and what it published."""
@@ -222,6 +198,24 @@ class RunHandle(Generic[R]):
     async def unpin(self) -> None:
         """No longer have it kept."""
         await self._engine.backend.retention.unpin(self.id)
+
+    async def timeline(self) -> Timeline:
+        """What happened and when, all legs of it, as data; ``makegood show ID --timeline`` draws it."""
+        return timeline(await self._engine.backend.entries(self.id, all_legs=True))
+
+    async def diagram(self) -> str:
+        """What happened as a Mermaid flowchart: steps, attempts, children, waits, compensations, and the end."""
+        return diagram(await self.timeline())
+
+    async def export(self, *, children: bool = False) -> Export:
+        """The run as plain data: its description, every event of all legs, and its journal with the hashes.
+
+        ``msgspec.json.encode`` makes JSON of it. ``children``: with the runs that it called.
+
+        Raises:
+            JournalCorrupt: it was altered; the message says where.
+        """
+        return await exported(self._engine.backend, self.id, children=children)
 
     async def verify(self) -> int:
         """Check the journal's hashes, and that its events make sense and fit the list of runs; the number of entries.

@@ -68,6 +68,9 @@ class MemoryStore:
         self._workers.append(worker)
         return len(self._workers)
 
+    async def is_worked(self) -> bool:
+        return self._taken
+
     async def owner(self) -> str:
         return self._workers[-1] if self._workers else ""
 

@@ -168,6 +168,9 @@ class Store(Protocol):
     async def take_over(self, worker: str) -> int | None:
         """Become this store's worker: the new incarnation's epoch, or None while there is a worker."""
 
+    async def is_worked(self) -> bool:
+        """Whether a worker is alive."""
+
     async def owner(self) -> str:
         """The name of the newest worker incarnation, "" if there never was one."""
 

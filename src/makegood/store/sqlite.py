@@ -145,6 +145,9 @@ class SqliteStore:
             refusal = StoreFull if error.errno == errno.ENOSPC else StoreReadOnly
             raise refusal(f"{self.path}-worker cannot be created: {error.strerror}.") from error
 
+    async def is_worked(self) -> bool:
+        return self._lock.is_taken()
+
     async def owner(self) -> str:
         rows = self._read("SELECT worker FROM incarnations ORDER BY epoch DESC LIMIT 1")
         return rows[0][0] if rows else ""
