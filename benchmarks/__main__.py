@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from benchmarks import alone, crash, positions, signals, sleepers, workloads
+from benchmarks import alone, crash, operate, positions, signals, sleepers, workloads
 
 WORKLOADS = {
     "order": (workloads.order, 20_000, 1_000),
@@ -19,6 +19,7 @@ WORKLOADS = {
     "limit": (workloads.limit, 20_000, 1_000),
     "crash": (crash.crash, 500, 100),
     "long": (alone.long, 3, 1),
+    "operate": (operate.operate, 1_000_000, 200),
     "timers": (sleepers.timers, 10_000, 1_000),
     "sleepers": (sleepers.sleepers, 100_000, 1_000),
     "signals": (signals.signals, 10_000, 1_000),

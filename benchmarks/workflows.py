@@ -126,3 +126,13 @@ async def follow_taxi(leg_signals: int, seen: int = 0, total: int = 0) -> list[i
         total += position
         mg.update_view(seen=seen, position=position)
     return mg.continue_as_new(leg_signals, seen, total)
+
+
+@mg.step(retry=None, on_exhausted="park")
+async def pay(order: int) -> int:
+    return order
+
+
+@mg.workflow
+async def parked(order: int) -> int:
+    return await pay(order)

@@ -533,3 +533,20 @@ async def limited(pages: int) -> int:
 
 
 mg.workflow(timeout="5s")  # type: ignore[call-overload]
+
+
+# ---- operating at scale ----------------------------------------------------------------------------------------------
+
+
+async def operating_at_scale(engine: mg.Engine, since: datetime) -> None:
+    run = await engine.start(fulfil, "o", tags={"merchant": "42"})
+    assert_type(await engine.count(status="PARKED", tags={"merchant": "42"}, started_after=since), int)
+    assert_type((await engine.list(workflow="fulfil", parent="", limit=3))[0].tags, dict[str, str])
+    await engine.list(colour="red")  # type: ignore[call-arg]
+    await engine.count(started_after=1.0)  # type: ignore[arg-type]
+    async for outcome in engine.batch("retry", "the gateway is back", status="PARKED"):
+        assert_type(outcome.refused, str)
+    engine.batch("explode", status="PARKED")  # type: ignore[arg-type]
+    assert_type(await engine.prune(timedelta(days=30), progress=print), int)
+    assert_type(await run.pin("audit"), None)
+    await engine.start(fulfil, "o", tags={"merchant": 42})  # type: ignore[dict-item]

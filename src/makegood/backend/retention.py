@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from makegood.definition.workflow import Workflow
     from makegood.store.protocol import RunRow, Store
 
-REST = 4.0
+REST = 2.0
 """So many times as long as a transaction took, running sagas then have the store to themselves."""
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Read = Callable[[str, Sequence[Any]], Sequence[tuple[Any, ...]]]
 
-ROOTS_AT_ONCE = 40
+ROOTS_AT_ONCE = 100
 KEYS_AT_ONCE = 2_000
 
 NEXT_BLOCK = (
