@@ -410,6 +410,13 @@ def test_children_are_part_of_the_matrix():
     assert any(noted.place.run and noted.place.kind == "undo" for o in report.outcomes for noted in o.calls)
 
 
+@pytest.mark.parametrize("failures", [1, 5])
+def test_a_saga_behind_a_breaker_is_sound(failures):
+    world = World()
+    charge = good_step(world, "charge", breaker=mg.Breaker("bank", failures=failures), max_concurrency=1)
+    assert len(matrix(saga(world, charge), world).outcomes) > 20
+
+
 def test_compensations_that_never_ran_are_named():
     world = World()
 

@@ -98,7 +98,17 @@ def test_then_one_attempt_is_let_through() -> None:
     begin(breaker, 40.0)
 
     assert breaker.state is State.HALF_OPEN
-    assert breaker.may_begin_at(99.0) == math.inf
+    assert breaker.may_begin_at(41.0) == 70.0
+
+
+def test_an_attempt_that_hangs_does_not_keep_the_others_from_trying() -> None:
+    breaker = opened()
+    begin(breaker, 40.0)
+    second = begin(breaker, 70.0)
+
+    assert breaker.may_begin_at(71.0) == 100.0
+    breaker.ended(second, "answered", 72.0)
+    assert breaker.state is State.DRAINING
 
 
 def test_if_that_fails_it_is_open_for_as_long_again_and_since_the_first_time() -> None:
@@ -115,7 +125,7 @@ def test_if_that_tells_nothing_another_one_is_let_through() -> None:
 
     assert breaker.may_begin_at(41.0) == 41.0
     begin(breaker, 41.0)
-    assert breaker.may_begin_at(42.0) == math.inf
+    assert breaker.may_begin_at(42.0) == 71.0
 
 
 def test_if_that_was_withdrawn_another_one_is_let_through() -> None:
@@ -178,7 +188,7 @@ def test_until_the_first_answer_only_a_few_attempts_are_under_way() -> None:
     breaker = BreakerState(BREAKER)
     periods = [begin(breaker, 0.0) for _ in range(3)]
 
-    assert breaker.may_begin_at(0.0) == math.inf
+    assert breaker.may_begin_at(0.0) == 30.0
     breaker.ended(periods[0], "failed", 1.0)
     assert breaker.may_begin_at(1.0) == 1.0
     breaker.ended(periods[1], "answered", 2.0)
@@ -198,11 +208,11 @@ def test_until_the_first_answer_a_dead_service_is_found_out_by_a_few_attempts() 
         st.tuples(st.sampled_from(["begin", "answered", "failed", "nothing"]), st.floats(0, 20)), max_size=80
     )
 )
-def test_whatever_happens_at_most_one_attempt_is_under_way_half_open_and_none_begins_early(
+def test_whatever_happens_few_attempts_are_under_way_while_nobody_answers_and_none_begins_early(
     story: list[tuple[str, float]],
 ) -> None:
     breaker = BreakerState(BREAKER)
-    under_way: list[tuple[int, State]] = []
+    under_way: list[tuple[int, float]] = []
     at, opened_last = 0.0, -math.inf
     for what, seconds in story:
         at += seconds
@@ -211,10 +221,11 @@ def test_whatever_happens_at_most_one_attempt_is_under_way_half_open_and_none_be
                 continue
             assert not (breaker.is_open and at < opened_last + BREAKER.cool_down_seconds)
             period = breaker.let_through(at)
-            under_way.append((period, breaker.state))
-            trials = [one for one, state in under_way if state is State.HALF_OPEN and one == period]
-            assert len(trials) <= 1
-            assert sum(state is State.UNTRIED for _, state in under_way) <= BREAKER.failures
+            same = [begun_at for one, begun_at in under_way if one == period]
+            if breaker.state in (State.HALF_OPEN, State.UNTRIED):
+                most = 1 if breaker.state is State.HALF_OPEN else BREAKER.failures
+                assert len(same) < most or at >= same[-1] + BREAKER.cool_down_seconds
+            under_way.append((period, at))
         elif under_way:
             was_open = breaker.state is State.OPEN
             breaker.ended(under_way.pop(0)[0], what, at)  # type: ignore[arg-type] # sampled from the verdicts

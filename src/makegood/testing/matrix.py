@@ -191,7 +191,9 @@ def _faults_of(noted: Noted) -> Iterator[tuple[Fault, bool]]:
     if is_tried_again:
         yield Fault("timed out, done", place), True
     goes_on_for_ever = retry is not None and retry.max_attempts is None
-    times = A_FEW if goes_on_for_ever else math.inf
+    times: float = A_FEW if goes_on_for_ever else math.inf
+    if noted.call.definition.breaker("do") is not None and not goes_on_for_ever:  # or it may be held for ever
+        times = 1 if retry is None else retry.max_attempts or A_FEW
     always: tuple[FaultKind, ...] = ("error", "timed out, done", "timed out")
     for kind in always:
         yield Fault(kind, place, times), goes_on_for_ever

@@ -1,13 +1,14 @@
 """The circuit breaker as a state machine: pure, its times in seconds of whatever clock the caller has.
 
-    UNTRIED ──answered──▶ CLOSED             a worker begins so: at most ``failures`` attempts at a time until an answer
+    UNTRIED ──answered──▶ CLOSED             a worker begins so: until an answer, at most ``failures`` attempts at a time
     UNTRIED | CLOSED | DRAINING ──failed: the ``failures``-th in a row, within ``within``──▶ OPEN
-    OPEN ──the first attempt after ``cool_down``──▶ HALF_OPEN          the only attempt that may begin
+    OPEN ──the first attempt after ``cool_down``──▶ HALF_OPEN          one attempt at a time
     HALF_OPEN ─┬─answered──▶ DRAINING        at the rate ``drain``
                ├─failed────▶ OPEN
                └─nothing─▶ HALF_OPEN     another attempt may begin
     DRAINING ──nothing is held any more──▶ CLOSED
 
+An attempt may hang for hours. So where the others wait for how it ends, another one may begin after each ``cool_down``.
 Each opening begins a new *period*: what attempts of an earlier one have to tell comes too late, and changes nothing.
 """
 
@@ -83,19 +84,22 @@ class BreakerState:
         return self.changed_at + self.declared.cool_down_seconds
 
     def may_begin_at(self, at: float) -> float:
-        """When the next attempt may begin: not after ``at`` if now; infinity if not before another one has ended."""
+        """When the next attempt may begin, as far as can be told by now: not after ``at`` if at once."""
         match self.state:
             case State.CLOSED:
                 return at
             case State.OPEN:
                 return self.next_try_at
             case State.UNTRIED:
-                return at if self._under_way < self.declared.failures else math.inf
+                return self._unless_waiting(at, self.declared.failures)
             case State.HALF_OPEN:
-                return at if self._under_way == 0 else math.inf
+                return self._unless_waiting(at, 1)
             case State.DRAINING:
                 drain = self.declared.drain
                 return at if drain is None else self._begun_at + drain.period_seconds / drain.count
+
+    def _unless_waiting(self, at: float, limit: int) -> float:
+        return at if self._under_way < limit else self._begun_at + self.declared.cool_down_seconds
 
     def let_through(self, at: float) -> int:
         """An attempt may begin. Returns its period, to be given back with what it tells."""
