@@ -83,10 +83,10 @@ def _step(run: RunState, step: StepRecord, began: Mapping[int, float], known: Kn
     if step.state is PENDING:
         until = f" {_until(step.retry_at, known.now)}" if step.retry_at else ""
         return f"{called}: completion from outside{until}"
-    if step.state is PROBING:
-        return f"{called}: its probe{failed}"
-    number = step.attempts + 1
     held_by = _held(step, known.held.get(step.number))
+    if step.state is PROBING:
+        return f"{called}: its probe{f' held by {held_by}' if held_by else ''}{failed}"
+    number = step.attempts + 1
     if held_by:
         return f"{called}: attempt {number} held by {held_by}{failed}"
     if step.retry_at > (run.clock if known.now is None else known.now):

@@ -204,8 +204,10 @@ async def test_it_is_told_what_a_run_waits_for() -> None:
         labels = [await engine.start(label, number, id=f"l-{number}") for number in range(3)]
         texts = [await engine.start(tell, number, id=f"t-{number}") for number in range(6)]
 
-        assert (await labels[2].describe()).waiting_for == "step print_label, held by max_concurrency 2"
-        assert (await texts[5].describe()).waiting_for == "step text, held by rate limit 5/s"
+        assert (
+            await labels[2].describe()
+        ).waiting_for == "step print_label: attempt 1 held by max_concurrency 2"
+        assert (await texts[5].describe()).waiting_for == "step text: attempt 1 held by rate limit 5/s"
 
 
 @in_virtual_time
