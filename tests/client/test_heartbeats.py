@@ -25,7 +25,7 @@ class Page:
 
 
 async def failure_of(workflow: mg.Workflow[..., Any]) -> mg.Failure:
-    async with mg.Engine("memory://") as engine:
+    async with mg.Engine("memory://", grace_seconds=0) as engine:
         with pytest.raises(mg.RunFailed) as failed:
             await engine.run(workflow)
     assert failed.value.failure is not None

@@ -318,4 +318,7 @@ async def test_a_probe_that_hangs_in_a_thread_is_given_up_on(shop) -> None:
         await book()
 
     async with mg.Engine("memory://") as engine:
-        assert await ended(await engine.start(booking)) == "RunFailed"
+        try:
+            assert await ended(await engine.start(booking)) == "RunFailed"
+        finally:
+            shop.go.set()

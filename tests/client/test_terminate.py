@@ -398,12 +398,12 @@ class SlowStore(MemoryStore):
 async def test_a_run_that_is_terminated_while_others_are_being_adopted_hears_nothing_more():
     store = SlowStore()
     store.asked.set()
-    async with engine_on(store, loading) as engine:
+    async with engine_on(store, loading, grace_seconds=0) as engine:
         for number in (1, 2):
             await engine.start(loading, "ship", id=f"l-{number}")
         await until(lambda: PORT.begun.count("load") == 2)
     store.asked.clear()
-    async with engine_on(store, loading) as engine:
+    async with engine_on(store, loading, grace_seconds=0) as engine:
         await store.asked.wait()  # both are being adopted
         run = await engine.get("l-2")
         await run.terminate("enough")

@@ -311,7 +311,7 @@ async def test_an_unknown_run_has_no_view(store: Callable[[], Store]) -> None:
 
 
 async def test_a_watcher_in_the_workers_process_polls_nothing(gates: Gates) -> None:
-    async with engine_on(MemoryStore()) as engine:
+    async with engine_on(MemoryStore(), grace_seconds=0) as engine:
         run = await engine.start(deliver_food, "order_abc")
         seen: list[Json] = []
         watching = asyncio.create_task(watched(run, seen))

@@ -25,7 +25,7 @@ async def failure_of(workflow: mg.Workflow[..., Any], *args: Any) -> mg.Failure:
 
 
 async def outcome_of(workflow: mg.Workflow[..., Any]) -> str:
-    async with mg.Engine("memory://") as engine:
+    async with mg.Engine("memory://", grace_seconds=0) as engine:
         run = await engine.start(workflow)
         with pytest.raises(mg.RunError):
             await run.result()
