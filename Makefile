@@ -46,11 +46,16 @@ check: $(STAMP)
 format: $(STAMP)
 	@$(BIN)/ruff check --quiet --fix $(CHECKED); $(BIN)/ruff format $(CHECKED)
 
-# The crash matrices take as long as all the rest: they run beside it.
+# Three processes beside each other: the crash matrices, what users see from outside, and all the rest.
+OUTSIDE := tests/cli tests/docs tests/e2e
 test: check
 	@$(BIN)/python -m pytest tests/faults > .venv/faults.txt 2>&1 & faults=$$!; \
-	$(BIN)/python -m pytest --ignore=tests/faults $(ARGS); rest=$$?; \
-	echo "crash matrices"; wait $$faults; faults=$$?; cat .venv/faults.txt; exit $$((rest + faults))
+	$(BIN)/python -m pytest $(OUTSIDE) > .venv/outside.txt 2>&1 & outside=$$!; \
+	$(BIN)/python -m pytest $(foreach other,tests/faults $(OUTSIDE),--ignore=$(other)) $(ARGS); rest=$$?; \
+	echo "tests of the command line, the documentation and whole processes"; \
+	wait $$outside; outside=$$?; cat .venv/outside.txt; \
+	echo "crash matrices"; wait $$faults; faults=$$?; cat .venv/faults.txt; \
+	exit $$((rest + outside + faults))
 	@set -e; if [ -n "$(SERVICE_KIT)" ]; then \
 		echo "tests of $(SERVICE_KIT)"; \
 		(cd $(SERVICE_KIT) && PYTHONPATH=.. $(BIN)/python -m pytest --rootdir=. --override-ini=pythonpath= tests); \
