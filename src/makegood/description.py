@@ -118,6 +118,19 @@ class Description(msgspec.Struct, frozen=True):
     waiting_since: float | None = None
 
 
+class MissedStep(msgspec.Struct, frozen=True):
+    """A best-effort step that failed in a run that completed; ``key`` is the run's, and continues a list."""
+
+    key: int
+    run: str
+    workflow: str
+    step: int
+    name: str
+    attempts: int
+    failed_at: float | None
+    failure: Failure | None
+
+
 class HistoryItem(msgspec.Struct, frozen=True):
     """One event of the journal: its entry, time, the worker's epoch, what it is, and its fields."""
 
@@ -141,6 +154,7 @@ SETTLEMENTS = (
     journal.StepSkipped,
     journal.CompensationCompleted,
     journal.CompensationSkipped,
+    journal.MissedStepRetried,
 )
 
 

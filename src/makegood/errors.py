@@ -103,6 +103,10 @@ class NotPossible(UsageError):
     """The action does not fit the state that the run is in; nothing was changed."""
 
 
+class StillMissed(UsageError):
+    """A best-effort step was tried again, and failed again; that is recorded."""
+
+
 class UpdateRejected(UsageError):
     """The workflow's validator rejected an update; nothing was recorded.
 

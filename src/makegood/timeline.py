@@ -297,6 +297,14 @@ def _undo_requested(story: _Story, event: journal.UndoRequested) -> None:
     story.moment("rollback", "rollback", f"run {event.by}, of which this one is a part, was rolled back")
 
 
+def _missed_retried(story: _Story, event: journal.MissedStepRetried) -> None:
+    name = story.steps[event.step].name
+    span = story.begin("step", name, step=event.step, critical=False, note=f"tried again by {event.by}")
+    outcome: Outcome = "done" if event.failure is None else "unknown" if event.unknown else "failed"
+    span.attempts = [Attempt(event.attempt, story.at, story.at, outcome, event.failure)]
+    story.end(span, outcome)
+
+
 def _ended(story: _Story, event: journal.Ending) -> None:
     story.status, story.ended_at = ENDINGS[type(event)], story.at
     for span in story.timers.values():
@@ -333,5 +341,6 @@ TELLERS: dict[type[journal.Event], Callable[[_Story, Any], None]] = {
     journal.RollbackStarted: _rollback_started,
     journal.SagaRollbackStarted: _saga_rollback_started,
     journal.UndoRequested: _undo_requested,
+    journal.MissedStepRetried: _missed_retried,
     **dict.fromkeys(ENDINGS, _ended),
 }

@@ -16,6 +16,7 @@ from makegood.engine.execution import Execution
 from makegood.engine.folds import folded
 from makegood.engine.operator import Request
 from makegood.engine.run import RunState, Status, StepRecord
+from makegood.failure import Failure
 
 START = 1_000_000.0
 
@@ -199,6 +200,14 @@ class Run:
         asked, at = journal.UndoRequested(self.state.parent), self.now
         return self.tell(lambda execution: execution._record(asked, at))
 
+    def retry_missed(self, step: str, failure: Failure | None = None, result: Any = None) -> list[str]:
+        """A best-effort step that failed is tried again, after the run has completed."""
+        number, at = self.number(step), self.now
+        outcome = msgspec.Raw(msgspec.json.encode(result)) if failure is None else NULL
+        attempt = self.state.steps[number].attempts + 1
+        fact = journal.MissedStepRetried(number, attempt, "ann", "", outcome, failure)
+        return self.tell(lambda execution: execution._record(fact, at))
+
     def act(self, request: Request) -> list[str]:
         at = self.now
         return self.tell(lambda execution: execution.act(request, at))
@@ -332,6 +341,8 @@ def _in_words(event: journal.AnyEvent, names: dict[int, str]) -> str:  # noqa: C
         case journal.AttemptEndedLate():
             how = "done" if event.failure is None else "perhaps done" if event.unknown else "not done"
             return f"{'undo of ' if event.undo else ''}{name} attempt {event.attempt} ended late: {how}"
+        case journal.MissedStepRetried():
+            return f"{name} tried again: {'made good' if event.failure is None else 'still missed'}"
         case journal.AttemptHeld():
             return f"{name} held by {event.gate}"
         case journal.AttemptReleased():

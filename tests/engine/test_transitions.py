@@ -41,6 +41,7 @@ WAY_INTO: dict[StepState, list[journal.AnyEvent]] = {
 }
 S = StepState
 AFTER_A_LATE_RESULT = {(S.UNDONE, "undo again"): S.UNDOING}
+MADE_GOOD = {(S.FAILED, "made good"): S.DONE, (S.SKIPPED, "made good"): S.DONE}
 HAPPENINGS: dict[str, tuple[journal.AnyEvent, dict[StepState, StepState]]] = {
     "completed": (DONE, {S.OPEN: S.DONE, S.PENDING: S.DONE, S.EXHAUSTED: S.DONE}),
     "an attempt failed, retry": (
@@ -107,7 +108,9 @@ def test_every_happening_in_every_state_is_in_the_table_or_refused(happening):
 
 
 def test_the_table_holds_nothing_that_is_not_tested_here():
-    tested = sum(len(admitted) for _, admitted in HAPPENINGS.values()) + len(AFTER_A_LATE_RESULT)
+    tested = (
+        sum(len(admitted) for _, admitted in HAPPENINGS.values()) + len(AFTER_A_LATE_RESULT) + len(MADE_GOOD)
+    )
     assert tested == len(STEP_TRANSITIONS)
 
 
@@ -117,6 +120,19 @@ def test_what_was_undone_is_undone_again_only_after_a_late_result():
     assert "cannot follow" in refusal(STARTED, SCHEDULED, *late, UNDOING)
     again = state_after(STARTED, SCHEDULED, *late, ended_late, UNDOING)
     assert again.steps[1].state is AFTER_A_LATE_RESULT[S.UNDONE, "undo again"]
+
+
+@pytest.mark.parametrize(("before", "way"), [(S.FAILED, FAILED), (S.SKIPPED, journal.StepSkipped(1))])
+def test_what_was_missed_is_made_good_only_if_it_was_best_effort_and_the_run_has_completed(before, way):
+    best_effort = journal.StepScheduled(1, "charge", NULL, critical=False)
+    made_good = journal.MissedStepRetried(1, 2, "ann")
+    ended = [GIVES_UP, way, journal.RunCompleted(NULL)]
+    assert state_after(STARTED, best_effort, *ended).steps[1].state is before
+    run = state_after(STARTED, best_effort, *ended, made_good)
+    assert (run.steps[1].state, run.status, run.missed) == (MADE_GOOD[before, "made good"], "COMPLETED", [])
+    assert "cannot follow" in refusal(STARTED, best_effort, *ended, made_good, made_good)
+    assert "cannot follow" in refusal(STARTED, best_effort, *ended[:-1], made_good)
+    assert "cannot follow" in refusal(STARTED, SCHEDULED, *ended, made_good)
 
 
 @pytest.mark.parametrize("state", StepState)

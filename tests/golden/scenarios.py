@@ -15,6 +15,7 @@ import msgspec
 import makegood as mg
 from makegood.engine import journal
 from makegood.engine.operator import Request
+from makegood.failure import Failure
 from tests.engine.kit import Run
 
 Go = mg.Signal("go", int)
@@ -113,6 +114,19 @@ async def parent(order: str) -> str:
         await order_2(order)
         await note("and then")
         return "unreachable"
+
+
+@mg.step(critical=False)
+async def send(order: str) -> str: ...
+
+
+@send.compensation
+async def apologise(sent: str | None, order: str) -> None: ...
+
+
+@mg.workflow
+async def lenient(order: str) -> None:
+    await send(order)
 
 
 @mg.workflow
@@ -273,6 +287,17 @@ def held() -> Run:
     return run
 
 
+def missed_step_retried() -> Run:
+    """A best-effort step that failed was tried again twice after the run had completed, then the run was undone."""
+    run = Run(lenient, "o-1", child_of=(Run(parent, "o-1"), "order_2"))
+    run.fail_for_good("send")
+    for failure in (Failure("OSError", "mail server down"), None):
+        run.retry_missed("send", failure, "sent")
+    run.undo_asked()
+    run.undo("send")
+    return run
+
+
 SCENARIOS: dict[str, Callable[[], Run]] = {
     scenario.__name__: scenario
     for scenario in (
@@ -290,8 +315,9 @@ SCENARIOS: dict[str, Callable[[], Run]] = {
         child_undone,
         late_result,
         held,
+        missed_step_retried,
     )
 }
 WORKFLOWS: dict[str, mg.Workflow[..., Any]] = {
-    one.name: one for one in (order, hasty, nested, collector, parent, order_2, limited)
+    one.name: one for one in (order, hasty, nested, collector, parent, order_2, limited, lenient)
 }

@@ -7,6 +7,7 @@ open ──▶ WORKER                       requests go straight to the worker i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -28,6 +29,7 @@ from makegood.errors import (
     PayloadError,
     RunConflict,
     RunNotFound,
+    StillMissed,
     StoreFull,
     StoreLocked,
     UpdateRejected,
@@ -59,7 +61,7 @@ OWN_POLL_SECONDS = 60.0
 CHECK_SECONDS = 0.25
 ANSWER_SECONDS = 3.0
 REFUSALS: dict[str, type[UsageError]] = {
-    error.__name__: error for error in (NotPossible, PayloadError, RunNotFound, UsageError)
+    error.__name__: error for error in (NotPossible, StillMissed, PayloadError, RunNotFound, UsageError)
 }
 """What a worker in another process may say of a request, by name."""
 
@@ -268,6 +270,24 @@ class LocalBackend:
                 )
         else:
             await self._post(run_id, request)
+
+    async def redrive(self, run_id: str, request: Request) -> None:
+        await self._existing(run_id)
+        number = await self.store.post(run_id, msgspec.json.encode(request))
+        if self.worker is not None:
+            self.worker.recovery.look()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await self._answered(run_id, request, number)
+                    return
+            if not await self.is_worked():
+                raise NoWorker(
+                    "no worker is alive. The request is stored, and the next worker carries it out."
+                )
+
+    async def missed(self, workflow: str | None, limit: int, before_key: int | None) -> Sequence[RunRow]:
+        return await self.store.missed(workflow, limit, before_key)
 
     async def update(self, run_id: str, request: Request, *, is_new: bool) -> journal.UpdateAnswered:
         row = await self._existing(run_id)

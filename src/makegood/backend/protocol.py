@@ -124,6 +124,17 @@ class Backend(Protocol):
             NoWorker: nobody has answered; the request stays in the store for the next worker.
         """
 
+    async def redrive(self, run_id: str, request: Request) -> None:
+        """Have a missed step of a completed run tried again, and wait for what comes of it.
+
+        Raises:
+            NotPossible: the run's state does not admit it.
+            StillMissed: it failed again.
+            NoWorker: no worker is alive; the request stays in the store for the next one.
+        """
+
+    async def missed(self, workflow: str | None, limit: int, before_key: int | None) -> Sequence[RunRow]: ...
+
     async def update(self, run_id: str, request: Request, *, is_new: bool) -> UpdateAnswered:
         """Have the workflow answer an update. ``is_new``: nobody can have used its id before.
 

@@ -21,6 +21,7 @@ from makegood.cli import (
     fork,
     inspect,
     many,
+    missed,
     operate,
     rollback,
     schedules,
@@ -104,7 +105,7 @@ def _show_version(*, asked: bool) -> None:
 app.command("demo", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(demo.demo)
 app.command("run")(start.run)
 app.command("worker")(start.worker)
-app.command("list")(filtered(inspect.list_runs))
+app.command("list")(missed.or_missed(filtered(inspect.list_runs)))
 app.command("show")(inspect.show)
 app.command("export")(inspect.export)
 app.command("view")(inspect.view)
@@ -115,7 +116,7 @@ app.command("signal")(operate.signal)
 app.command("update")(update.update)
 app.command("pause")(many.or_many("pause", operate.pause))
 app.command("resume")(many.or_many("resume", operate.resume))
-app.command("retry")(many.or_many("retry", operate.retry))
+app.command("retry")(missed.or_missed_again(many.or_many("retry", operate.retry)))
 app.command("skip")(many.or_many("skip", operate.skip))
 app.command("resolve")(operate.resolve)
 app.command("complete")(complete.complete)

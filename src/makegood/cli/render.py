@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from makegood.backend.schedules import ScheduleSummary
-    from makegood.description import Description, HistoryItem, RunSummary, StepDescription
+    from makegood.description import Description, HistoryItem, MissedStep, RunSummary, StepDescription
 
 STATUS_STYLES = {
     "RUNNING": "cyan",
@@ -90,6 +90,21 @@ def schedules_table(schedules: Iterable[ScheduleSummary], now: float) -> Table:
             coming,
             visible(one.last_run) or "-",
             _status(one.last_status) if one.last_status else "-",
+        )
+    return table
+
+
+def missed_table(steps: Iterable[MissedStep]) -> Table:
+    """Missed steps over all runs."""
+    table = _table("run", "workflow", "step", "attempts", "failed", "error")
+    for step in steps:
+        table.add_row(
+            visible(step.run),
+            visible(step.workflow),
+            f"{step.step} {visible(step.name)}",
+            str(step.attempts),
+            moment(step.failed_at) if step.failed_at is not None else "",
+            visible(str(step.failure or "")),
         )
     return table
 

@@ -20,7 +20,8 @@ from makegood.definition.payload import encode_as_json
 from makegood.definition.registry import Registry
 from makegood.definition.sleep import checked_seconds
 from makegood.definition.workflow import Workflow
-from makegood.description import RunSummary
+from makegood.description import MissedStep, RunSummary, describe
+from makegood.engine.missed import MISSED
 from makegood.engine.operator import Request
 from makegood.errors import (
     UnknownWorkflow,
@@ -242,6 +243,32 @@ class Engine:
             return self._registry.get(name, version)
         except UnknownWorkflow:
             return None
+
+    async def missed(
+        self, *, workflow: str | None = None, limit: int = 100, before_key: int | None = None
+    ) -> list[MissedStep]:
+        """The best-effort steps that failed in completed runs, and were not made good since: ``run.retry_missed()``.
+
+        The newest runs first; of at most ``limit`` runs; ``before_key`` (a step's ``key``) continues.
+        """
+        found: list[MissedStep] = []
+        for row in await self.backend.missed(workflow, limit, before_key):
+            run = describe(await self.backend.entries(row.id))
+            found += (
+                MissedStep(
+                    row.key,
+                    row.id,
+                    row.workflow,
+                    step.number,
+                    step.name,
+                    step.attempts,
+                    step.settled_at,
+                    step.failure,
+                )
+                for step in run.steps
+                if step.state in MISSED and not step.critical
+            )
+        return found
 
     async def schedules(self) -> list[ScheduleSummary]:
         """The schedules of this store, by name: also those whose workflow is no longer in the code."""

@@ -19,16 +19,19 @@ from makegood.definition.workflow import Workflow
 from makegood.description import Description, describe, flatten, leg_entries
 from makegood.diagram import diagram
 from makegood.engine.folds import folded
+from makegood.engine.missed import MISSED
 from makegood.engine.operator import Action, Request
 from makegood.engine.run import Status
 from makegood.engine.views import view_of
 from makegood.errors import (
     JournalCorrupt,
+    NotPossible,
     RunCancelled,
     RunCompensated,
     RunError,
     RunFailed,
     RunTerminated,
+    StillMissed,
     UpdateFailed,
     UsageError,
 )
@@ -319,6 +322,29 @@ class RunHandle(Generic[R]):
         """
         given = NULL if arguments is None else encode_as_json(arguments, "the arguments")
         await self._request("retry", step=step, by=by, why=why, arguments=given)
+
+    async def retry_missed(self, *, why: str = "", by: str | None = None) -> None:
+        """Try the best-effort steps again that failed in this run, which has completed without them: once each.
+
+        Each attempt is recorded, with its outcome; the run stays as it is. The idempotency keys are the steps' own.
+
+        Raises:
+            NotPossible: the run has not completed, or has missed nothing.
+            StillMissed: some failed again.
+        """
+        run = describe(await self._engine.backend.entries(self.id))
+        steps = [step for step in run.steps if step.state in MISSED and not step.critical]
+        if not steps:
+            raise NotPossible(f"run {self.id} has no missed steps.")
+        failed = []
+        for step in steps:
+            request = Request("redrive", operator(by), why, str(step.number))
+            try:
+                await self._engine.backend.redrive(self.id, request)
+            except StillMissed as again:
+                failed.append(str(again))
+        if failed:
+            raise StillMissed("\n".join(failed))
 
     async def skip(self, step: str = "", *, why: str = "", by: str | None = None) -> None:
         """Go on without a parked step (its call returns None); a skipped compensation leaves its effect open: residue."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from makegood.definition.payload import NULL
-from makegood.engine import journal, late, legs
+from makegood.engine import journal, late, legs, missed
 from makegood.engine.run import (
     DONE,
     ENDINGS,
@@ -134,12 +134,16 @@ def _probe_answered(run: RunState, event: journal.ProbeAnswered) -> None:
 
 
 def _step_failed(run: RunState, event: journal.StepFailed) -> None:
-    run.move(event.step, "failed").unknown = event.unknown
+    step = run.move(event.step, "failed")
+    step.unknown = event.unknown
+    if not step.critical:
+        run.misses = True
     run.parked.pop(event.step, None)
 
 
 def _step_skipped(run: RunState, event: journal.StepSkipped) -> None:
-    run.move(event.step, "skipped")
+    if not run.move(event.step, "skipped").critical:
+        run.misses = True
     run.parked.pop(event.step, None)
 
 
@@ -338,6 +342,7 @@ FOLDS: dict[type[journal.Event], Callable[[RunState, Any], None]] = {
     journal.StepCompleted: _step_completed,
     journal.AttemptFailed: _attempt_failed,
     journal.AttemptEndedLate: late.take,
+    journal.MissedStepRetried: missed.take,
     journal.AttemptHeld: _attempt_held,
     journal.AttemptReleased: _attempt_released,
     journal.StepPending: _step_pending,
@@ -373,7 +378,7 @@ FOLDS: dict[type[journal.Event], Callable[[RunState, Any], None]] = {
 }
 
 
-REOPENING = frozenset({journal.UndoRequested, journal.AttemptEndedLate})
+REOPENING = frozenset({journal.UndoRequested, journal.AttemptEndedLate, journal.MissedStepRetried})
 """What may still be recorded of a run that has ended."""
 
 

@@ -174,6 +174,16 @@ class ChildFailed(Event, frozen=True):
     residue: list[str] = []
 
 
+class MissedStepRetried(Event, frozen=True):  # see ``engine.missed``
+    step: int
+    attempt: int
+    by: str
+    why: str = ""
+    result: msgspec.Raw = NULL
+    failure: Failure | None = None
+    unknown: bool = False
+
+
 class UndoRequested(Event, frozen=True):
     """The parent is rolled back: this run, although COMPLETED, is to be undone."""
 
@@ -394,6 +404,7 @@ Fact: TypeAlias = (
     | CompensationCompleted
     | CompensationSkipped
     | ChildFailed
+    | MissedStepRetried
     | UndoRequested
     | RunParked
     | OperatorActed

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CORRECT = "Correct the code, restart the worker, then resume."
 
+NOT_MISSED = "its missed steps can be tried again once it has COMPLETED."
+
 Action: TypeAlias = Literal[
     "retry",
     "skip",
@@ -35,6 +37,7 @@ Action: TypeAlias = Literal[
     "complete",
     "fail",
     "late",
+    "redrive",
 ]
 
 
@@ -90,6 +93,8 @@ def facts_for(request: Request, run: RunState) -> list[journal.AnyEvent]:
             if run.paused is None:
                 raise _not_to_be_resumed(run)
             return [journal.OperatorActed("unpause", request.by, request.why)]
+        case "redrive":
+            raise NotPossible(f"run {run.id} is {run.status}: {NOT_MISSED}")
         case action:
             return _for_parked_step(action, request, run)
 

@@ -11,6 +11,7 @@ A step:
      └──StepCompleted──▶ DONE ◀──────┼─ StepCompleted (resolved by an operator)
                                      ├─ StepSkipped ─▶ SKIPPED
                                      └─ OperatorActed: retry ─▶ OPEN
+    FAILED | SKIPPED ──MissedStepRetried──▶ DONE    of a best-effort step, once the run is COMPLETED
     DONE | FAILED | SKIPPED ──CompensationScheduled──▶ UNDOING ──CompensationCompleted──▶ UNDONE
                                                           ▲ (again, after AttemptEndedLate)  │
                                                           └──────────────────────────────────┘
@@ -95,6 +96,8 @@ STEP_TRANSITIONS: dict[tuple[StepState, str], StepState] = {
     (DONE, "undo"): UNDOING,
     (FAILED, "undo"): UNDOING,
     (SKIPPED, "undo"): UNDOING,
+    (FAILED, "made good"): DONE,
+    (SKIPPED, "made good"): DONE,
     (UNDOING, "undone"): UNDONE,
     (UNDOING, "retry"): UNDOING,
     (UNDOING, "give up"): UNDO_EXHAUSTED,
@@ -222,6 +225,7 @@ class RunState(msgspec.Struct, gc=False):
     leg: int = 1  # it has gone on as new so often, and once
     steps_before: int = 0  # of earlier legs
     residue_before: Sequence[str] = ()
+    misses: bool = False  # a best-effort step has failed
     steps: dict[int, StepRecord] = {}
     has_children: bool = False
     in_flight: int = 0

@@ -44,6 +44,7 @@ class MemoryStore:
         self._rows: dict[str, RunRow] = {}
         self._keys = 0
         self._owners: dict[str, int] = {}
+        self._missed: dict[str, int] = {}
         self._journals: dict[int, list[SealedEntry]] = {}
         self._inbox: dict[int, InboxRequest] = {}
         self._answers: dict[int, InboxAnswer] = {}
@@ -134,6 +135,8 @@ class MemoryStore:
                 wake_at=None,
                 leg_entry=max(row.leg_entry, write.leg_entry),
             )
+        if write.missed is not None:
+            self._missed[write.id] = write.missed
         self._settle(write.answered)
         woken = self._rows.get(write.wakes)
         if woken is not None and woken.wake_at is not None:
@@ -192,6 +195,22 @@ class MemoryStore:
         rows = reversed(self._rows.values())
         found = (row for row in rows if (before_key is None or row.key < before_key) and _meets(row, where))
         return [*islice(found, max(limit, 0))]
+
+    async def missed(
+        self, workflow: str | None, limit: int, before_key: int | None = None
+    ) -> Sequence[RunRow]:
+        rows = (
+            self._rows[run_id] for run_id, steps in self._missed.items() if steps and run_id in self._rows
+        )
+        found = [
+            row
+            for row in rows
+            if row.status == "COMPLETED"
+            and row.pruned_at is None
+            and workflow in (None, row.workflow)
+            and (before_key is None or row.key < before_key)
+        ]
+        return sorted(found, key=lambda row: row.key, reverse=True)[:limit]
 
     async def count(self, where: Where = EVERY_RUN) -> int:
         return sum(_meets(row, where) for row in self._rows.values())

@@ -100,6 +100,15 @@ SCRIPTS = (
         SELECT key >> 10, workflow, status, count(*), min(started_at), max(started_at), min(ended_at), max(ended_at)
         FROM runs GROUP BY 1, 2, 3;
     """,
+    """
+    CREATE TABLE missed (
+        run INTEGER PRIMARY KEY,
+        steps INTEGER NOT NULL
+    );
+    CREATE TRIGGER missed_no_longer AFTER UPDATE OF pruned_at ON runs WHEN NEW.pruned_at IS NOT NULL BEGIN
+        DELETE FROM missed WHERE run = NEW.key;
+    END;
+    """,
 )
 
 

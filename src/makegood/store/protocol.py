@@ -106,6 +106,7 @@ class Write(msgspec.Struct, gc=False):
     ``key`` None creates the run; the store sets it. A changed row is awake. ``answered`` are inbox requests that this
     entry settles; ``wakes`` is a run that, if it is asleep, is due at once: the parent of a child that ends.
     ``parent`` and ``tags`` matter when the run is created. ``before``: the status that its row has ("": it has none).
+    ``missed``: so many of its best-effort steps failed and may be tried again (None: nothing has changed there).
     """
 
     key: int | None
@@ -123,6 +124,7 @@ class Write(msgspec.Struct, gc=False):
     parent: str = ""
     tags: Mapping[str, str] = NO_TAGS
     before: str = ""
+    missed: int | None = None
 
 
 class InboxRequest(msgspec.Struct, frozen=True):
@@ -241,6 +243,11 @@ class Store(Protocol):
         self, where: Where = EVERY_RUN, *, limit: int = 100, before_key: int | None = None
     ) -> Sequence[RunRow]:
         """Runs, the newest first; not those that were pruned."""
+
+    async def missed(
+        self, workflow: str | None, limit: int, before_key: int | None = None
+    ) -> Sequence[RunRow]:
+        """Completed runs with missed steps, the newest first."""
 
     async def count(self, where: Where = EVERY_RUN) -> int:
         """How many runs ``list`` would give."""

@@ -14,6 +14,7 @@ from makegood.engine.operator import Request
 from makegood.engine.updates import NoHandler
 from makegood.errors import MakegoodError, NotPossible, StoreError, UpdateRejected
 from makegood.store.protocol import InboxAnswer
+from makegood.worker.redrive import Redrive
 
 if TYPE_CHECKING:
     from makegood.store.protocol import InboxRequest
@@ -34,6 +35,7 @@ class Inbox:
         self._worker = worker
         self._recovery = recovery
         self._granted: set[int] = set()  # requests whose answer may still be on its way into the store
+        self._redrive = Redrive(worker)
         self._holding: set[asyncio.Task[None]] = set()  # requests that wait for their run to take them
 
     async def answer(self, *, terminations: bool = False) -> None:
@@ -50,6 +52,10 @@ class Inbox:
                 self._granted.discard(request.number)
             except NoHandler:
                 self._hold(request)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Give what is under way some time; the rest waits for the next worker."""
+        await self._redrive.drain(grace_seconds)
 
     def ask_again(self, *lost: InboxAnswer) -> None:
         """These answers will not be written."""
@@ -95,6 +101,9 @@ class Inbox:
             raise NotPossible(f"the request cannot be read: {error}.") from error
         if request.action == "late" and request.id == str(self._worker.epoch):
             raise NotYet  # the attempt goes on, in this process
+        if request.action == "redrive":
+            await self._redrive.take(posted.run_id, request, answer)
+            raise NotYet  # it is answered with its outcome
         return await self._recovery.request(posted.run_id, request, [answer])
 
 

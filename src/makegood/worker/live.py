@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from makegood.engine.journal import Entry
+from makegood.engine.run import Status
 from makegood.store.codec import FIRST_HASH, seal
 from makegood.store.protocol import Write
 
@@ -100,4 +101,5 @@ class LiveRun(msgspec.Struct, gc=False, eq=False):
             state.parent,
             state.tags,
             before,
+            len(state.missed) if state.misses and status is Status.COMPLETED else None,
         )

@@ -112,7 +112,7 @@ class Worker:
         self.scheduler.close()
         self.transactions.close()
         self.gates.close()
-        await self.executor.drain(grace_seconds)
+        await asyncio.gather(self.executor.drain(grace_seconds), self.recovery.inbox.drain(grace_seconds))
         with contextlib.suppress(StoreError, TimeoutError):
             async with asyncio.timeout(max(grace_seconds, FLUSH_SECONDS)):
                 await self.late.settled()
