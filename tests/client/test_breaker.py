@@ -391,6 +391,19 @@ async def test_closing_the_engine_loses_no_attempt_of_held_runs() -> None:
 
 
 @in_virtual_time
+async def test_what_an_earlier_worker_had_held_drains_at_its_rate_as_well() -> None:
+    async with VirtualEngine(*ALL) as engine:
+        await all_held(engine, 20)
+    BANK.up()
+    BANK.calls.clear()
+    async with VirtualEngine(*ALL, store=engine.store) as engine:
+        for number in range(20):
+            await (await engine.get(f"o-{number}")).result()
+
+        assert BANK.times[-1] - BANK.times[0] >= (20 - PAYMENTS.failures) / 2
+
+
+@in_virtual_time
 async def test_after_a_start_thousands_of_runs_find_out_with_a_few_attempts() -> None:
     BANK.hangs = True
     async with VirtualEngine(*ALL) as engine:

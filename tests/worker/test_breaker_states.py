@@ -195,6 +195,14 @@ def test_until_the_first_answer_only_a_few_attempts_are_under_way() -> None:
     assert breaker.state is State.CLOSED
 
 
+def test_after_the_first_answer_what_an_earlier_worker_had_held_drains() -> None:
+    breaker = BreakerState(BREAKER)
+    breaker.has_inherited = True
+    breaker.ended(begin(breaker, 0.0), "answered", 0.0)
+
+    assert breaker.state is State.DRAINING
+
+
 def test_until_the_first_answer_a_dead_service_is_found_out_by_a_few_attempts() -> None:
     breaker = BreakerState(BREAKER)
     for period in [begin(breaker, 0.0) for _ in range(3)]:

@@ -1,6 +1,6 @@
 """The circuit breaker as a state machine: pure, its times in seconds of whatever clock the caller has.
 
-    UNTRIED ──answered──▶ CLOSED             a worker begins so: until an answer, at most ``failures`` attempts at a time
+    UNTRIED ──answered──▶ CLOSED, or DRAINING if an earlier worker has held attempts
     UNTRIED | CLOSED | DRAINING ──failed: the ``failures``-th in a row, within ``within``──▶ OPEN
     OPEN ──the first attempt after ``cool_down``──▶ HALF_OPEN          one attempt at a time
     HALF_OPEN ─┬─answered──▶ DRAINING        at the rate ``drain``
@@ -8,6 +8,7 @@
                └─nothing─▶ HALF_OPEN     another attempt may begin
     DRAINING ──nothing is held any more──▶ CLOSED
 
+A worker begins with UNTRIED breakers: until an answer, at most ``failures`` attempts at a time.
 An attempt may hang for hours. So where the others wait for how it ends, another one may begin after each ``cool_down``.
 Each opening begins a new *period*: what attempts of an earlier one have to tell comes too late, and changes nothing.
 """
@@ -45,6 +46,7 @@ class BreakerState:
         "changed_at",
         "declared",
         "failures",
+        "has_inherited",
         "opened_at",
         "state",
     )
@@ -58,6 +60,8 @@ class BreakerState:
         """When it last opened, be it again."""
         self.failures = 0
         """Attempts that have failed since the last answer."""
+        self.has_inherited = False
+        """Whether it holds what an earlier worker had held."""
         self._row: deque[float] = deque()  # when they failed, as far as that lies within ``within_seconds``
         self._period = 0
         self._under_way = 0  # attempts of this period
@@ -135,7 +139,7 @@ class BreakerState:
         self._row.clear()
         self.failures = 0
         if self.state is State.UNTRIED:
-            self.state = State.CLOSED
+            self.state = State.DRAINING if self.has_inherited else State.CLOSED
         elif self.state is State.HALF_OPEN:
             self.state = State.DRAINING
 

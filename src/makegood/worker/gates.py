@@ -126,7 +126,7 @@ class Gates:
     def submit(self, run: LiveRun, record: StepRecord, definition: Step[..., Any], kind: Kind) -> bool:
         """Have the next attempt begin as soon as its gates let it. False: there are none for this kind of attempt."""
         breaker = definition.breaker(kind)
-        gates = () if breaker is None else (self._breaker(breaker),)
+        gates = () if breaker is None else (self._breaker(breaker, record),)
         if definition.is_limited(kind):
             gates = (*gates, self._limit(definition))
         if not gates:
@@ -223,13 +223,15 @@ class Gates:
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
-    def _breaker(self, named: Breaker) -> Gate:
+    def _breaker(self, named: Breaker, record: StepRecord) -> Gate:
         declared = self._worker.registry.breaker(named)
         gate = self._breakers.get(named.name)
         if gate is None:
             gate = self._breakers[named.name] = Gate(f"breaker {named.name}", BreakerState(declared))
         assert isinstance(gate.state, BreakerState)
         gate.state.declared = declared
+        if record.held is not None and record.held[0] == gate.name:
+            gate.state.has_inherited = True
         return gate
 
     def _limit(self, definition: Step[..., Any]) -> Gate:
