@@ -1,6 +1,6 @@
 """makegood: durable sagas and workflows for Python."""
 
-from makegood.client import Engine, RunHandle
+from makegood.client import Engine, RunHandle, StuckRun
 from makegood.definition.attempt import (
     attempt,
     completion_token,
@@ -106,6 +106,7 @@ __all__ = [
     "StoreFull",
     "StoreLocked",
     "StoreReadOnly",
+    "StuckRun",
     "Transaction",
     "UnknownWorkflow",
     "Update",

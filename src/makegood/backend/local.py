@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from makegood.backend.follow import Follower
+from makegood.backend.overdue import Overdue
 from makegood.backend.retention import Retention, pruned, refused
 from makegood.backend.schedules import Schedules
 from makegood.engine import journal
@@ -43,7 +44,7 @@ from makegood.worker.inbox import NotYet
 from makegood.worker.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from makegood.definition.registry import Registry
     from makegood.definition.workflow import Workflow
@@ -92,7 +93,13 @@ class LocalBackend:
         self._follower = Follower(store, self._changes, lambda: self.worker is not None)
         self._succession: asyncio.Task[None] | None = None
         self.retention = Retention(store, now)
+        self.overdue = Overdue(store, registry, now, lambda: self.worker is not None)
         self.schedules = Schedules(store, now, lambda: None if self.worker is None else self.worker.scheduler)
+
+    def watch(self, tell: Callable[[RunRow, float], Awaitable[None]]) -> None:
+        """Tell of every run that gets overdue (``backend.overdue``)."""
+        self._changes.begins = self.overdue.begins
+        self.overdue.watch(tell)
 
     async def open(self) -> None:
         await self.store.open()
@@ -111,6 +118,7 @@ class LocalBackend:
         if self._succession is not None:
             self._succession.cancel()
             await asyncio.gather(self._succession, return_exceptions=True)
+        await self.overdue.close()
         if self.worker is not None:
             await self.worker.stop(grace_seconds)
         await self._follower.close()
@@ -138,6 +146,8 @@ class LocalBackend:
             await worker.started(worker.starting[run_id])
             created = False
         else:
+            if self._changes.begins is not None:
+                self._changes.begins()
             created = await worker.started(worker.begin(workflow, run_id, arguments, tags=tags))
         if not created:
             await self._check_same(workflow, run_id, arguments)
@@ -168,6 +178,8 @@ class LocalBackend:
             return await self.ending(run_id)
         if self.registry.add(workflow):
             worker.recovery.look()
+        if self._changes.begins is not None:
+            self._changes.begins()
         state = await worker.ending_of(worker.begin(workflow, run_id, arguments, tags=tags))
         if state is None:
             await self._check_same(workflow, run_id, arguments)

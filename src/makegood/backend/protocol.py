@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     import msgspec
 
+    from makegood.backend.overdue import Overdue
     from makegood.backend.retention import Retention
     from makegood.backend.schedules import Schedules
     from makegood.definition.registry import Registry
@@ -146,6 +147,12 @@ class Backend(Protocol):
 
     def held(self, run_id: str) -> Mapping[int, Holding]:
         """What holds steps of the run, by their numbers, as far as this process knows."""
+
+    @property
+    def overdue(self) -> Overdue: ...
+
+    def watch(self, tell: Callable[[RunRow, float], Awaitable[None]]) -> None:
+        """Tell of every run that gets overdue while this process is the worker, with what is usual, in seconds."""
 
     async def is_worked(self) -> bool:
         """Whether a worker is alive, in this process or another."""

@@ -26,6 +26,7 @@ from makegood.cli import (
     rollback,
     schedules,
     start,
+    stuck,
     update,
 )
 from makegood.cli.filters import filtered
@@ -105,7 +106,7 @@ def _show_version(*, asked: bool) -> None:
 app.command("demo", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(demo.demo)
 app.command("run")(start.run)
 app.command("worker")(start.worker)
-app.command("list")(missed.or_missed(filtered(inspect.list_runs)))
+app.command("list")(stuck.or_stuck(missed.or_missed(filtered(inspect.list_runs))))
 app.command("show")(inspect.show)
 app.command("export")(inspect.export)
 app.command("view")(inspect.view)

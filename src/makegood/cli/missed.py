@@ -41,7 +41,7 @@ def or_missed(command: Callable[..., None]) -> Callable[..., None]:
     def either(*, missed: bool, **given: Any) -> None:
         if missed:
             _list(
-                _workflow_of(given, "list --missed"), given["limit"], given["store"], as_json=given["as_json"]
+                workflow_of(given, "list --missed"), given["limit"], given["store"], as_json=given["as_json"]
             )
         else:
             command(**given)
@@ -59,13 +59,13 @@ def or_missed_again(command: Callable[..., None]) -> Callable[..., None]:
             return
         if given.get("step") or given.get("given"):
             raise UsageError("retry --failed-best-effort takes no step and no other arguments for it.")
-        given["workflow"] = _workflow_of(given, "retry --failed-best-effort")
+        given["workflow"] = workflow_of(given, "retry --failed-best-effort")
         _retry(given)
 
     return declared(either, [*parameters_of(command), option("failed_best_effort", False, FailedOption)])
 
 
-def _workflow_of(given: dict[str, Any], command: str) -> str | None:
+def workflow_of(given: dict[str, Any], command: str) -> str | None:
     """The only filter that is possible.
 
     Raises:

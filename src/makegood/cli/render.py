@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from makegood.backend.schedules import ScheduleSummary
+    from makegood.client import StuckRun
     from makegood.description import Description, HistoryItem, MissedStep, RunSummary, StepDescription
 
 STATUS_STYLES = {
@@ -90,6 +91,21 @@ def schedules_table(schedules: Iterable[ScheduleSummary], now: float) -> Table:
             coming,
             visible(one.last_run) or "-",
             _status(one.last_status) if one.last_status else "-",
+        )
+    return table
+
+
+def stuck_table(runs: Iterable[StuckRun]) -> Table:
+    """Runs that overstay."""
+    table = _table("id", "workflow", "status", "age", "usual", "waits for")
+    for run in runs:
+        table.add_row(
+            visible(run.id),
+            visible(run.workflow),
+            _status(run.status),
+            duration(run.age_seconds),
+            duration(run.usual_seconds),
+            readable(run.waiting_for),
         )
     return table
 

@@ -2,5 +2,6 @@
 
 from makegood.client.engine import Engine
 from makegood.client.handle import RunHandle, operator
+from makegood.client.stuck import StuckRun
 
-__all__ = ["Engine", "RunHandle", "operator"]
+__all__ = ["Engine", "RunHandle", "StuckRun", "operator"]

@@ -14,6 +14,7 @@ from makegood.backend.retention import pruned
 from makegood.client.batch import checked_action, each
 from makegood.client.handle import RunHandle, operator, result_of
 from makegood.client.search import where
+from makegood.client.stuck import StuckRun, stuck_run, tell_hooks
 from makegood.definition.completion import read
 from makegood.definition.keys import checked_run_id, checked_tags, checked_text
 from makegood.definition.payload import encode_as_json
@@ -32,7 +33,7 @@ from makegood.failure import Failure
 from makegood.store.address import store_at
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
     from types import ModuleType, TracebackType
     from typing import Unpack
@@ -43,9 +44,10 @@ if TYPE_CHECKING:
     from makegood.backend.schedules import ScheduleSummary
     from makegood.client.batch import BatchOutcome
     from makegood.client.search import Filters
+    from makegood.client.stuck import StuckHook
     from makegood.engine.operator import Action
     from makegood.engine.run import RunState
-    from makegood.store.protocol import Store
+    from makegood.store.protocol import RunRow, Store
     from makegood.worker.executor import StandIn
 
 R = TypeVar("R")
@@ -64,6 +66,9 @@ class Engine:
         create: False if a database file that does not exist is an error.
         grace_seconds: how long attempts under way may take to end when the engine is closed.
         waiting_limit: how many runs that only wait are kept in memory; others are loaded when they go on.
+        on_stuck: functions, async or not, that are told of each run (a ``StuckRun``) that overstays what is usual for its
+            workflow, while this engine is the worker: when it does, and again whenever its age has doubled since.
+        stuck_after: what is usual (seconds or a timedelta) as long as a workflow neither declares nor shows it.
         now: the wall clock, in seconds since 1970.
         dice: random numbers in [0, 1) for the jitter of retries.
     """
@@ -79,6 +84,8 @@ class Engine:
         create: bool = True,
         grace_seconds: float = 10.0,
         waiting_limit: int = 1_000,
+        on_stuck: Sequence[StuckHook] = (),
+        stuck_after: float | timedelta | None = None,
         now: Callable[[], float] = time.time,
         dice: Callable[[], float] = random.random,
     ) -> None:
@@ -90,6 +97,10 @@ class Engine:
         self._dice = dice
         self._grace_seconds = grace_seconds
         self._waiting_limit = waiting_limit
+        self._on_stuck = list(on_stuck)
+        self._stuck_after = (
+            None if stuck_after is None else checked_seconds(stuck_after, "Engine: stuck_after=")
+        )
         self._backend: Backend | None = None
 
     async def __aenter__(self) -> Self:
@@ -104,7 +115,22 @@ class Engine:
         )
         await backend.open()
         self._backend = backend
+        backend.overdue.otherwise = self._stuck_after
+        if self._on_stuck:
+            backend.watch(self._tell_of)
         return self
+
+    async def _tell_of(self, row: RunRow, usual_seconds: float) -> None:
+        await tell_hooks(self._on_stuck, await stuck_run(self.backend, row, usual_seconds, self._now()))
+
+    async def stuck(self, *, workflow: str | None = None, limit: int = 100) -> list[StuckRun]:
+        """The runs that overstay what is usual for their workflow, and what they wait for."""
+        found: list[StuckRun] = []
+        async for row, usual_seconds in self.backend.overdue.found(workflow):
+            found.append(await stuck_run(self.backend, row, usual_seconds, self._now()))
+            if len(found) == limit:
+                break
+        return found
 
     async def __aexit__(
         self,

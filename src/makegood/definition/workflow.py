@@ -45,6 +45,8 @@ class Workflow(Generic[P, R]):
         schedule: Schedule | None = None,
         version: int = 1,
         timeout_seconds: float | None = None,
+        *,
+        usual_seconds: float | None = None,
     ) -> None:
         checked_name(name)
         if not inspect.iscoroutinefunction(function):
@@ -55,6 +57,7 @@ class Workflow(Generic[P, R]):
         self.signature = Signature(function, "workflow")
         self.schedule = schedule
         self.timeout_seconds = timeout_seconds
+        self.usual_seconds = usual_seconds
         self._tick = checked_tick_parameter(function, name) if schedule is not None else None
         self.__name__ = name
         self.__doc__ = function.__doc__
@@ -111,6 +114,7 @@ def workflow(
     version: int = ...,
     schedule: str | Schedule | None = ...,
     timeout: float | timedelta | None = ...,
+    usual: float | timedelta | None = ...,
 ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Workflow[P, R]]: ...
 def workflow(
     function: Any = None,
@@ -120,6 +124,7 @@ def workflow(
     version: int = 1,
     schedule: str | Schedule | None = None,
     timeout: float | timedelta | None = None,
+    usual: float | timedelta | None = None,
 ) -> Any:
     """Declare a workflow: steps in an ``async def`` that survives crashes and is undone when it fails.
 
@@ -131,12 +136,22 @@ def workflow(
             parameter but one ``datetime``, which gets the tick.
         timeout: seconds (or a timedelta) from the run's start, for all of it. Then the workflow is cancelled and what
             was done is undone, however long that takes; the cause is a ``TimeoutError``. Behind ``mg.pivot()`` it is void.
+        usual: seconds (or a timedelta) after which a run that has not ended is told of to the engine's ``on_stuck`` hooks.
+            Without it that is learned from the workflow's own runs.
     """
     when, limit_seconds = checked_schedule(schedule), timeout_seconds(timeout)
+    usual_seconds = timeout_seconds(usual, "usual")
 
     def declare(declared: Callable[P, Coroutine[Any, Any, R]]) -> Workflow[P, R]:
         checked_function(declared, "workflow")
-        return Workflow(declared, declared.__name__ if name is None else name, when, version, limit_seconds)
+        return Workflow(
+            declared,
+            declared.__name__ if name is None else name,
+            when,
+            version,
+            limit_seconds,
+            usual_seconds=usual_seconds,
+        )
 
     return declare if function is None else declare(function)
 

@@ -196,6 +196,24 @@ class MemoryStore:
         found = (row for row in rows if (before_key is None or row.key < before_key) and _meets(row, where))
         return [*islice(found, max(limit, 0))]
 
+    async def unfinished_workflows(self) -> Sequence[str]:
+        return sorted({row.workflow for row in self._rows.values() if row.ended_at is None})
+
+    async def unfinished(self, workflow: str, after_key: int, limit: int) -> Sequence[RunRow]:
+        rows = (
+            row
+            for row in self._rows.values()
+            if row.ended_at is None and row.workflow == workflow and row.key > after_key
+        )
+        return list(islice(rows, limit))
+
+    async def durations(self, limit: int) -> Sequence[tuple[str, float]]:
+        return [
+            (row.workflow, row.ended_at - row.started_at)
+            for row in islice(reversed(self._rows.values()), limit)
+            if row.status == "COMPLETED" and row.ended_at is not None
+        ]
+
     async def missed(
         self, workflow: str | None, limit: int, before_key: int | None = None
     ) -> Sequence[RunRow]:

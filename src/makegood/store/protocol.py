@@ -244,6 +244,15 @@ class Store(Protocol):
     ) -> Sequence[RunRow]:
         """Runs, the newest first; not those that were pruned."""
 
+    async def unfinished_workflows(self) -> Sequence[str]:
+        """The workflows that have runs which have not ended, by name."""
+
+    async def unfinished(self, workflow: str, after_key: int, limit: int) -> Sequence[RunRow]:
+        """Runs of a workflow that have not ended, the oldest first, those beyond a key."""
+
+    async def durations(self, limit: int) -> Sequence[tuple[str, float]]:
+        """Workflow and duration (seconds) of those of the newest runs that completed; so many are looked at."""
+
     async def missed(
         self, workflow: str | None, limit: int, before_key: int | None = None
     ) -> Sequence[RunRow]:

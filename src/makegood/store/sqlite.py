@@ -21,6 +21,7 @@ import msgspec
 from makegood.errors import StoreError, StoreFenced, StoreFull, StoreReadOnly
 from makegood.store import sqlite_caller
 from makegood.store import sqlite_pruning as pruning
+from makegood.store import sqlite_standing as standing
 from makegood.store import sqlite_tallies as tallies
 from makegood.store.filelock import FileLock
 from makegood.store.migrations import check, migrate
@@ -68,9 +69,6 @@ INSERT_ENTRY = "INSERT INTO journal (run, number, data, hash) VALUES (?, ?, ?, ?
 IS_KNOWN = "(workflow, version) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))"
 SELECT_AWAKE = f"{SELECT_RUN} WHERE ended_at IS NULL AND wake_at IS NULL AND owner <> ? AND {IS_KNOWN} ORDER BY key LIMIT ?"
 SELECT_DUE = f"{SELECT_RUN} WHERE wake_at <= ? AND {IS_KNOWN} ORDER BY wake_at, key LIMIT ?"
-SET_MISSED = "INSERT OR REPLACE INTO missed (run, steps) VALUES (?, ?)"
-IS_MISSED = "key IN (SELECT run FROM missed WHERE steps > 0 AND run < ?1) AND status = 'COMPLETED'"
-SELECT_MISSED = f"{SELECT_RUN} WHERE {IS_MISSED} AND (?2 IS NULL OR workflow = ?2) ORDER BY key DESC LIMIT ?3"
 WAKE = "UPDATE runs SET wake_at = 0 WHERE id = ? AND wake_at IS NOT NULL"
 SET_WAKE = "UPDATE runs SET wake_at = ? WHERE key = ? AND ended_at IS NULL"
 INSERT_SCHEDULE = "INSERT INTO schedules (workflow, revision, data) VALUES (?1, 1, ?3) ON CONFLICT DO NOTHING"
@@ -201,7 +199,7 @@ class SqliteStore:
             self._answer(answers)
         missed = [(w.key, w.missed) for w in writes if w.missed is not None]
         if missed:
-            many(SET_MISSED, missed)
+            many(standing.SET_MISSED, missed)
         woken = [(write.wakes,) for write in writes if write.wakes]
         if woken:
             many(WAKE, woken)
@@ -279,11 +277,19 @@ class SqliteStore:
     ) -> Sequence[RunRow]:
         return await Search(self._read, where).runs(limit, before_key)
 
+    async def unfinished_workflows(self) -> Sequence[str]:
+        return standing.unfinished_workflows(self._read)
+
+    async def unfinished(self, workflow: str, after_key: int, limit: int) -> Sequence[RunRow]:
+        return standing.unfinished(self._read, workflow, after_key, limit)
+
+    async def durations(self, limit: int) -> Sequence[tuple[str, float]]:
+        return standing.durations(self._read, limit)
+
     async def missed(
         self, workflow: str | None, limit: int, before_key: int | None = None
     ) -> Sequence[RunRow]:
-        first = 2**63 - 1 if before_key is None else before_key
-        return [run_row(row) for row in self._read(SELECT_MISSED, (first, workflow, limit))]
+        return standing.missed(self._read, workflow, limit, before_key)
 
     async def count(self, where: Where = EVERY_RUN) -> int:
         return await Search(self._read, where).count()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Changes:
@@ -11,6 +15,8 @@ class Changes:
     def __init__(self) -> None:
         self.events: dict[str, asyncio.Event] = {}
         """One for each run that somebody waits for."""
+        self.begins: Callable[[], None] | None = None
+        """To be told that a run was started or taken in here."""
         self._error: BaseException | None = None
 
     def of(self, run_id: str) -> asyncio.Event:

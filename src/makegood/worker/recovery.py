@@ -237,6 +237,8 @@ class Recovery:
         worker = self._worker
         self.unfit.pop(run.id, None)
         at = worker.now()
+        if worker.changes.begins is not None:
+            worker.changes.begins()
         worker.take_up(run)
         resume(worker, run, at, slept=slept)
         if run.state.parent and not slept:
