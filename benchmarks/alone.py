@@ -55,7 +55,7 @@ async def _beside_its_commits(
         repeating = RepeatingStore(store_at(store), bare, RawSqlite(f"{path}-raw"))
         async with mg.Engine(repeating) as engine:
             for number in range(measurement.runs):
-                repeating.forget()
+                repeating.forget_times()
                 with measurement:
                     started = time.perf_counter()
                     await engine.run(workflow, argument, id=f"{workflow.name}-{number}")
@@ -85,9 +85,9 @@ class RepeatingStore:
         self._store = store
         self._bare = bare
         self._raw = raw
-        self.forget()
+        self.forget_times()
 
-    def forget(self) -> None:
+    def forget_times(self) -> None:
         """Count and measure from here."""
         self.commits = 0
         self.seconds = self.cpu_seconds = self.again_seconds = self.raw_seconds = 0.0
