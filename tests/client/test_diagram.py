@@ -2,9 +2,13 @@
 
 import asyncio
 import contextlib
+import io
 import re
 
+from rich.console import Console
+
 import makegood as mg
+from makegood.cli.timeline import timeline_report
 from makegood.diagram import diagram, escaped
 from makegood.timeline import Timeline, timeline
 from tests.engine.kit import START, Run
@@ -174,6 +178,16 @@ def test_every_golden_journal_can_be_drawn() -> None:
 def golden(name: str) -> Timeline:
     _, entries = read(FOLDER / f"{name}.json")
     return timeline(entries)
+
+
+def test_the_bars_of_hundreds_of_steps_are_shortened_to_what_fits_and_fit_80_columns() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    for part in timeline_report(timeline(Run(wide).entries), START + 3600, 80):
+        console.print(part)
+    lines = console.export_text().splitlines()
+    assert len(lines) <= 65
+    assert "… 440 more of 500 are not shown" in lines
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_timeline_tells_attempts_and_the_waits_between_them() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 if sys.platform == "win32":  # pragma: no cover - exercised on Windows only
@@ -16,6 +17,9 @@ else:
 
     def _lock(descriptor: int, *, shared: bool = False) -> None:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+
+
+PROBE_SECONDS = 0.001
 
 
 class FileLock:
@@ -34,16 +38,20 @@ class FileLock:
         if self._descriptor is not None:
             return True
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
-        try:
-            _lock(descriptor)
-        except OSError:
-            os.close(descriptor)
-            return False
-        self._descriptor = descriptor
-        return True
+        for again in (True, False):
+            try:
+                _lock(descriptor)
+            except OSError:
+                if again:
+                    time.sleep(PROBE_SECONDS)  # somebody may just be asking whether it is taken
+            else:
+                self._descriptor = descriptor
+                return True
+        os.close(descriptor)
+        return False
 
     def is_taken(self) -> bool:
-        """Whether somebody holds the lock. Whoever tries to take it at this very moment has to try again."""
+        """Whether somebody holds the lock."""
         if self._descriptor is not None:
             return True
         try:
