@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import makegood as mg
+from makegood.engine.operator import Request
 from makegood.testing import VirtualEngine, in_virtual_time
 from makegood.times import moment
 
@@ -369,6 +370,25 @@ async def test_a_held_run_that_is_paused_stays_where_it_is_until_it_is_resumed()
         await runs[3].resume()
 
         assert await runs[3].result() == "o-3 shipped"
+
+
+@in_virtual_time
+async def test_a_run_that_is_paused_at_the_moment_of_its_release_does_not_begin() -> None:
+    async with VirtualEngine(*ALL) as engine:
+        runs = await all_held(engine)
+        worker = engine.backend.worker
+        gate = worker.gates._breakers["payments"]
+        pause = Request("pause", "ann")
+        asyncio.get_running_loop().call_at(gate.due, worker.request, worker.runs["o-3"], pause, [])
+        BANK.up()
+        await engine.advance(mg.HOUR)
+
+        assert "charge o-3" not in [what for _, what in BANK.calls]
+        recorded = [item.event for item in await runs[3].history()]
+        assert recorded[-2:] == ["AttemptReleased", "OperatorActed"]
+        await runs[3].resume()
+        assert await runs[3].result() == "o-3 shipped"
+        assert await runs[4].result() == "o-4 shipped"
 
 
 @in_virtual_time

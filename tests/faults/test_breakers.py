@@ -62,11 +62,13 @@ def test_a_termination_at_every_write(name, how):
         hold(GUARDED, replace(CASES[name], cancel_at=("write", number), terminate=how))
 
 
+@pytest.mark.parametrize("commit_seconds", [0, 0.5])
 @pytest.mark.parametrize("how", ["then resumed", "then cancelled"])
 @pytest.mark.parametrize("name", CASES)
-def test_a_pause_at_every_write(name, how):
-    for number in range(1, hold(GUARDED, CASES[name]).writes + 1):
-        hold(GUARDED, replace(CASES[name], cancel_at=("write", number), pause=how))
+def test_a_pause_at_every_write(name, how, commit_seconds):
+    case = replace(CASES[name], commit_seconds=commit_seconds)
+    for number in range(1, hold(GUARDED, case).writes + 1):
+        hold(GUARDED, replace(case, cancel_at=("write", number), pause=how))
 
 
 def test_slow_commits():
