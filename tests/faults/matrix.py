@@ -28,7 +28,7 @@ patched                                    test_patched
 versions                                   test_versions
 continue_as_new                            test_continue_as_new, test_signals
 schedules                                  test_schedules
-transactions                               test_transactions
+transactions, start(connection=…)          test_transactions, test_start_in_transaction
 external completion                        test_completions
 breakers, rate_limit, max_concurrency      test_breakers
 """
