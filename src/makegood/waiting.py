@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from makegood.worker.gates import Holding
 
 WAITS_SHOWN = 5
-NO_WORKER = "a worker: no live one works on this store. Start one: makegood worker MODULE"
+NO_WORKER = (
+    "a live worker, as none works on this store (makegood worker MODULE starts one); by its journal for {}"
+)
 
 
 class Known(msgspec.Struct, frozen=True):

@@ -139,7 +139,9 @@ async def test_a_run_without_a_live_worker_says_so() -> None:
     store = MemoryStore()
     async with engine_on(store, works, work=False) as client:
         run = await client.start(works)
-        assert (await run.describe()).waiting_for.startswith("a worker: no live one works on this store.")
+        assert (await run.describe()).waiting_for.startswith(
+            "a live worker, as none works on this store (makegood worker MODULE starts one)"
+        )
 
 
 async def test_a_run_whose_workflow_no_worker_knows_says_so() -> None:

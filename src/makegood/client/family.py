@@ -51,15 +51,12 @@ async def _described(backend: Backend, run_id: str, now: float, seen: dict[str, 
         run = describe(entries, Known(now, held, reasons))
     if run.ended_at is None and run.status not in HELD:
         needs_worker = any(not step.child for step in active) or not (run.steps or len(entries) > 1)
-        why_not = await _why_not(backend, run_id, needs_worker=needs_worker)
+        if needs_worker and not await backend.is_worked():
+            why_not = NO_WORKER.format(run.waiting_for)
+        else:
+            why_not = await backend.waiting_for(run_id)
         run = msgspec.structs.replace(run, waiting_for=why_not or run.waiting_for)
     return msgspec.structs.replace(run, held_up=stands)
-
-
-async def _why_not(backend: Backend, run_id: str, *, needs_worker: bool) -> str:
-    if needs_worker and not await backend.is_worked():
-        return NO_WORKER
-    return await backend.waiting_for(run_id)
 
 
 async def exported(backend: Backend, run_id: str, *, children: bool) -> Export:
