@@ -30,7 +30,7 @@ def test_a_planted_mistake_is_found_where_it_is(name):
 
 
 def test_every_code_is_planted():
-    assert {code for name in PLANTED for _, code in planted(name)[1]} == set(CODES) - {"MG306"}
+    assert {code for name in PLANTED for _, code in planted(name)[1]} == set(CODES)
 
 
 @pytest.mark.parametrize("name", CLEAN)

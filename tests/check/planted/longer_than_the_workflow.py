@@ -9,10 +9,7 @@ async def charge(order: str) -> str:
     return await bank.charge(order, key=mg.idempotency_key())
 
 
-@mg.workflow
+@mg.workflow(timeout=300)
 async def fulfil(order: str) -> str:
     await mg.sleep(mg.HOUR)  # expect: MG302
     return await charge(order)  # expect: MG301
-
-
-fulfil.timeout_seconds = 300.0
