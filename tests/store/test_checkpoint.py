@@ -88,7 +88,7 @@ async def test_the_log_stays_short_over_many_commits(commits: Commits) -> None:
     for _ in range(20):
         await commits.make(20)
         await commits.at_rest()
-    assert commits.log_pages < 15 * CHECKPOINT_PAGES  # a fifth of all that was written
+    assert commits.log_pages < 15 * CHECKPOINT_PAGES
 
 
 async def test_what_was_committed_during_a_checkpoint_is_moved_before_the_next_commit(
