@@ -86,7 +86,7 @@ async def track(order: Order) -> None:
 
 @mg.workflow(name="approval")
 async def ask(who: str, times: int = 1) -> str:
-    return " and ".join([await approve(who) for _ in range(times)])
+    return " and ".join([await approve(who) or "nobody" for _ in range(times)])
 
 
 HostDecision = mg.Signal("host_decision", bool)

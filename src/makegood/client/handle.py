@@ -347,7 +347,11 @@ class RunHandle(Generic[R]):
             raise StillMissed("\n".join(failed))
 
     async def skip(self, step: str = "", *, why: str = "", by: str | None = None) -> None:
-        """Go on without a parked step (its call returns None); a skipped compensation leaves its effect open: residue."""
+        """Go on without a parked step: its call returns None. A skipped compensation leaves its effect open: residue.
+
+        Raises:
+            NotPossible: the workflow would fail at once, as it needs the result.
+        """
         await self._request("skip", step=step, by=by, why=why)
 
     async def resolve(

@@ -16,6 +16,7 @@ from makegood.engine.coroutine import CoroutineProgram
 from makegood.engine.execution import Execution
 from makegood.engine.folds import folded
 from makegood.engine.operator import has_ended
+from makegood.engine.trial import objection
 from makegood.errors import (
     DeterminismError,
     JournalCorrupt,
@@ -292,8 +293,31 @@ class Recovery:
             if not isinstance(found, LiveRun):
                 return await self._request_unfit(found, request, answers)
             run = found
+        if request.action == "skip":
+            await self._try_out(run, request)
         worker.request(run, request, answers)
         return bool(run.execution.events)
+
+    async def _try_out(self, run: LiveRun, request: Request) -> None:
+        """Whether the workflow goes on without a step.
+
+        Raises:
+            NotPossible: it needs the result.
+        """
+        worker = self._worker
+        await worker.committer.flushed()
+        row = await worker.store.find(run.id)
+        if row is None:
+            raise not_found(run.id)
+        sealed = await worker.store.journal(row.key, after=row.leg_entry - 2)
+        entries = unseal_leg(run.id, sealed, row.leg_entry)
+        failure = objection(self._revive(row, 0, b"").execution, entries, request, worker.now())
+        if failure is not None:
+            raise NotPossible(
+                f"run {run.id} cannot skip step {request.step}".rstrip()
+                + f": its workflow does not go on without the result: {failure}. "
+                "What is possible: retry, resolve with a result, cancel, rollback."
+            )
 
     async def _found(self, run_id: str, request: Request) -> LiveRun | RunRow:
         """A run that was not in memory, taken in; or its row, if it cannot or need not be.
