@@ -156,6 +156,7 @@ def test_pause_and_resume(makegood, parked):
     assert (paused.code, paused.json["run"]["status"]) == (1, "PAUSED")
     shown = makegood("show", "ask-1").out
     assert "stock-taking" in shown
+    assert "paused since" in shown
     assert "makegood resume ask-1" in shown
     refused = makegood("retry", "ask-1", "--why", "now", "--with", "shop")
     assert "Resume it first" in refused.err

@@ -241,7 +241,8 @@ def parked_report(run: Description, store: str) -> list[RenderableType]:
     """Why a run is parked or paused, and the commands that get it going again."""
     paused = run.status == PAUSED
     reasons = [readable(run.waiting_for)] if paused else [readable(reason) for reason in run.parked.values()]
-    report: list[RenderableType] = [Text("\npaused" if paused else "\nparked", "bold magenta")]
+    since = f" since {moment(run.waiting_since)}" if run.waiting_since else ""
+    report: list[RenderableType] = [Text(f"\n{'paused' if paused else 'parked'}{since}", "bold magenta")]
     report += [Padding(Text(reason), (0, 0, 0, 2)) for reason in reasons]
     report.append(Text("\nwhat you can do", "bold"))
     for meaning, command in remedies(run, store):
