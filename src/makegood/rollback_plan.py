@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from makegood.engine.operator import Request, facts_for, kept_step
+from makegood.engine.operator import ROLLED_BACK, Request, facts_for, step_named
 from makegood.engine.run import IN_FLIGHT
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def rollback_plan(run: RunState, to: str = "") -> RollbackPlan:
         NotPossible: it cannot be.
     """
     facts_for(Request("terminate", "", step=to, compensate=True), run)
-    kept = kept_step(run, to) if to else 0
+    kept = step_named(run, to, ROLLED_BACK) if to else 0
     steps = list(run.steps.values())
     return RollbackPlan(
         undone=[step.name for step in reversed(steps) if step.needs_undo and step.number > kept],

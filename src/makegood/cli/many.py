@@ -88,7 +88,7 @@ def _act(
         async def act() -> tuple[int, int, list[dict[str, str]]]:
             async with Engine(store, modules, work=work, create=False) as engine:
                 found = await engine.count(**filters)
-                if not found or not _confirmed(f"{action} {found:,} run(s)", output, yes=yes):
+                if not found or not confirmed(f"{action} {found:,} run(s)", output, yes=yes):
                     return found, 0, []
                 outcomes = engine.batch(action, why, by=operator(by), compensate=bool(compensate), **filters)
                 return found, *await _through(outcomes, action, found, output)
@@ -135,7 +135,7 @@ async def _through(
     return done, refused
 
 
-def _confirmed(what: str, output: Output, *, yes: bool) -> bool:
+def confirmed(what: str, output: Output, *, yes: bool) -> bool:
     """Whether the user means it.
 
     Raises:
@@ -206,7 +206,7 @@ def prune(
                 interruption.signal_number,
             )
 
-    if _confirmed(f"remove the {what} over {older_than} ago", output, yes=yes):
+    if confirmed(f"remove the {what} over {older_than} ago", output, yes=yes):
         asyncio.run(through())
         if as_json:
             output.data({"removed": removed})

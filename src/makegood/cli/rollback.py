@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from makegood import Engine, UsageError
+from makegood import Engine
+from makegood.cli.many import confirmed
 from makegood.cli.operate import ask
 from makegood.cli.options import (
     DEFAULT_STORE,
@@ -47,8 +47,8 @@ def rollback(
     plan = asyncio.run(_plan(run_id, to, store))
     for line in in_words(plan):
         output.note(line)
-    if not yes:
-        _confirm(run_id)
+    if not confirmed(f"rollback of run {run_id}", output, yes=yes):
+        raise typer.Exit(ExitCode.OTHERWISE)
     ask(
         "rollback",
         run_id,
@@ -63,18 +63,6 @@ async def _plan(run_id: str, to: str, store: str) -> RollbackPlan:
     async with Engine(store, work=False, create=False) as engine:
         run = await engine.get(run_id)
         return await run.rollback_plan(to)
-
-
-def _confirm(run_id: str) -> None:
-    """Go on only if a person says so.
-
-    Raises:
-        UsageError: nobody is there to be asked.
-    """
-    if not sys.stdin.isatty():
-        raise UsageError(f"rollback of run {run_id}: nothing was done. To do it without being asked: --yes.")
-    if not typer.confirm("Roll it back?", err=True):
-        raise typer.Exit(ExitCode.OTHERWISE)
 
 
 def in_words(plan: RollbackPlan) -> list[str]:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 from makegood.engine import journal
 from makegood.engine.folds import DEADLINE, apply
 from makegood.engine.late import still_running
+from makegood.engine.operator import step_named
 from makegood.engine.run import DONE, UNDO_EXHAUSTED, UNDOING, RunState
 from makegood.errors import NotPossible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from makegood.engine.run import StepRecord
 
 
 def forked(
@@ -33,7 +32,7 @@ def forked(
         )
     if ended.leg > 1:
         raise NotPossible(f"run {ended.id} cannot be forked: it has gone on as new.")
-    number = _step(ended, step).number
+    number = step_named(ended, step, "forked from step")
     cut = next(
         place
         for place, event in enumerate(events)
@@ -93,17 +92,6 @@ def _folded(events: Iterable[journal.AnyEvent]) -> RunState:
     for event in events:
         apply(run, event)
     return run
-
-
-def _step(run: RunState, named: str) -> StepRecord:
-    found = [record for record in run.steps.values() if named in (record.name, str(record.number))]
-    if len(found) != 1:
-        steps = ", ".join(f"{record.number} ({record.name})" for record in run.steps.values()) or "none"
-        problem = "several steps are" if found else "no step is"
-        raise NotPossible(
-            f"run {run.id} cannot be forked from step {named!r}: {problem} called so. Its steps: {steps}."
-        )
-    return found[0]
 
 
 def _obstacle(before: RunState, ended: RunState) -> str:

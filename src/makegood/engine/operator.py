@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from makegood.engine.run import StepRecord
 
+ROLLED_BACK = "rolled back to step"
 CORRECT = "Correct the code, restart the worker, then resume."
 
 NOT_MISSED = "its missed steps can be tried again once it has COMPLETED."
@@ -200,12 +201,12 @@ def _terminate(request: Request, run: RunState) -> list[journal.AnyEvent]:
                 f"run {run.id} cannot be undone: it has passed its point of no return. "
                 "What is possible in every state: terminate without compensation."
             )
-    kept = kept_step(run, request.step) if request.compensate and request.step else 0
+    kept = step_named(run, request.step, ROLLED_BACK) if request.compensate and request.step else 0
     return [journal.OperatorActed("terminate", request.by, request.why, kept, compensate=request.compensate)]
 
 
-def kept_step(run: RunState, named: str) -> int:
-    """The number of the step that a rollback goes back to: that one and those before it stay.
+def step_named(run: RunState, named: str, wish: str) -> int:
+    """The number of the step of this name or number; ``wish`` is what the run ``cannot be`` if there is none.
 
     Raises:
         NotPossible: there is no such step, or several have that name.
@@ -215,7 +216,7 @@ def kept_step(run: RunState, named: str) -> int:
         steps = ", ".join(f"{step.number} ({step.name})" for step in run.steps.values()) or "none"
         problem = "several steps are" if found else "no step is"
         raise NotPossible(
-            f"run {run.id} cannot be rolled back to {named!r}: {problem} called so. Its steps: {steps}."
+            f"run {run.id} cannot be {wish} {named!r}: {problem} called so. Its steps: {steps}."
         )
     return found[0]
 

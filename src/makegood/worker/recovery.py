@@ -282,6 +282,8 @@ class Recovery:
             NotPossible: the run's state does not admit it; nothing was changed.
         """
         worker = self._worker
+        if request.action == "skip":
+            await self._try_out(run_id, request)
         run = worker.runs.get(run_id)
         if request.action == "late" and run is not None and run.state.status_ is not None:
             await worker.committer.flushed()
@@ -293,30 +295,33 @@ class Recovery:
             if not isinstance(found, LiveRun):
                 return await self._request_unfit(found, request, answers)
             run = found
-        if request.action == "skip":
-            await self._try_out(run, request)
         worker.request(run, request, answers)
         return bool(run.execution.events)
 
-    async def _try_out(self, run: LiveRun, request: Request) -> None:
-        """Whether the workflow goes on without a step.
+    async def _try_out(self, run_id: str, request: Request) -> None:
+        """Whether the workflow goes on without a step; what else may stand in the way of it is seen when it is carried out.
 
         Raises:
             NotPossible: it needs the result.
         """
         worker = self._worker
         await worker.committer.flushed()
-        row = await worker.store.find(run.id)
-        if row is None:
-            raise not_found(run.id)
+        row = await worker.store.find(run_id)
+        if row is None or row.status != "PARKED" or run_id in self.unfit:
+            return
+        if not worker.registry.knows(row.workflow, row.version):
+            return
         sealed = await worker.store.journal(row.key, after=row.leg_entry - 2)
-        entries = unseal_leg(run.id, sealed, row.leg_entry)
-        failure = objection(self._revive(row, 0, b"").execution, entries, request, worker.now())
+        failure = None
+        with contextlib.suppress(JournalCorrupt, DeterminismError):
+            entries = unseal_leg(run_id, sealed, row.leg_entry)
+            if is_being_undone(entries):  # none of its workflow's code is run any more
+                return
+            failure = objection(self._revive(row, 0, b"").execution, entries, request, worker.now())
         if failure is not None:
             raise NotPossible(
-                f"run {run.id} cannot skip step {request.step}".rstrip()
-                + f": its workflow does not go on without the result: {failure}. "
-                "What is possible: retry, resolve with a result, cancel, rollback."
+                f"run {run_id} cannot skip {request.step or 'its parked step'}: its workflow does not go on without the "
+                f"result: {failure}. What is possible: retry, resolve with a result, cancel, rollback."
             )
 
     async def _found(self, run_id: str, request: Request) -> LiveRun | RunRow:
