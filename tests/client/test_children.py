@@ -15,7 +15,7 @@ from makegood.store.memory import MemoryStore
 from makegood.store.protocol import Store
 from makegood.store.sqlite import SqliteStore
 from tests.until import eventually, parked, until
-from tests.worker.engines import engine_on
+from tests.worker.engines import Clock, engine_on
 
 pytestmark = pytest.mark.anyio
 
@@ -325,7 +325,7 @@ async def test_a_child_whose_code_no_longer_fits_parks_when_it_is_to_be_undone(s
 async def test_a_family_that_sleeps_is_evicted_and_each_child_wakes_its_parent(store: Store) -> None:
     @mg.workflow
     async def nap(name: str) -> str:
-        await asyncio.sleep(3)
+        await asyncio.sleep(3_600)
         return await load(name)
 
     @mg.workflow
@@ -339,12 +339,13 @@ async def test_a_family_that_sleeps_is_evicted_and_each_child_wakes_its_parent(s
         await sign()
         return done
 
-    PORT.refused = {"sign"}
-    async with engine_on(store, family, nest, nap, waiting_limit=0) as engine:
+    PORT.refused, clock = {"sign"}, Clock()
+    async with engine_on(store, family, nest, nap, waiting_limit=0, now=clock) as engine:
         run = await engine.start(family, 10, id="family")
         worker = engine.backend.worker  # type: ignore[attr-defined]
         await eventually(lambda: all_evicted(engine, worker))
-    async with engine_on(store, family, nest, nap, waiting_limit=0) as engine:
+    clock.now += 3_600
+    async with engine_on(store, family, nest, nap, waiting_limit=0, now=clock) as engine:
         run = await engine.get("family")
         with pytest.raises(mg.RunCompensated):
             await run.result()

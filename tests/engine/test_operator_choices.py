@@ -91,6 +91,14 @@ def test_a_rollback_may_keep_what_was_done_first(parked):
     assert parked.state.residue == ["charge"]
 
 
+def test_a_rollback_under_way_cannot_be_led_elsewhere(parked):
+    back = Request("terminate", "ann", "keep the payment", step="charge", compensate=True)
+    parked.act(back)
+    assert parked.act(back) == []
+    with pytest.raises(NotPossible, match="is being undone already"):
+        parked.act(Request("terminate", "ann", "keep more", step="reserve", compensate=True))
+
+
 def test_the_plan_tells_what_stays_and_why(parked):
     plan = rollback_plan(parked.state, "reserve")
     assert plan.undone == ["ship"]

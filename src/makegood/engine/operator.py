@@ -188,10 +188,11 @@ def _cancel(request: Request, run: RunState) -> list[journal.AnyEvent]:
 
 
 def _terminate(request: Request, run: RunState) -> list[journal.AnyEvent]:
+    kept = step_named(run, request.step, ROLLED_BACK) if request.compensate and request.step else 0
     if request.compensate:
-        if run.terminating:
+        if run.terminating and kept == run.kept:
             return []
-        if run.rolling_back:
+        if run.rolling_back or run.terminating:
             hint = "Resume it: it is paused." if run.paused is not None else ""
             raise NotPossible(
                 f"run {run.id} is being undone already. {hint or 'Terminating it without compensation ends it at once.'}"
@@ -201,7 +202,6 @@ def _terminate(request: Request, run: RunState) -> list[journal.AnyEvent]:
                 f"run {run.id} cannot be undone: it has passed its point of no return. "
                 "What is possible in every state: terminate without compensation."
             )
-    kept = step_named(run, request.step, ROLLED_BACK) if request.compensate and request.step else 0
     return [journal.OperatorActed("terminate", request.by, request.why, kept, compensate=request.compensate)]
 
 
